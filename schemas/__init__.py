@@ -1,0 +1,1 @@
+"""Avro schemas of everything that crosses a topic, one record a file; read through `pipeline.codec`."""
