@@ -1,0 +1,176 @@
+"""Kafka clients as the agents use them: explicit partitions, awaited deliveries, bounded waits."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from pipeline.settings import Settings
+from pipeline.topology import Topic
+
+log = logging.getLogger(__name__)
+
+Headers = Sequence[tuple[str, bytes]]
+
+#: Seconds that a call to the broker may take.
+CALL_TIMEOUT = 15.0
+#: ms after which an undelivered record counts as failed: longer than a broker's restart.
+DELIVERY_TIMEOUT_MS = 300_000
+
+#: No retry cures these: the record itself, or the topic, is what is refused.
+REFUSALS = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.TOPIC_EXCEPTION,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError.POLICY_VIOLATION,
+    }
+)
+
+
+class DeliveryError(Exception):
+    """The broker did not take a record; `refused` says that no retry would cure it."""
+
+    def __init__(self, error: KafkaError) -> None:
+        super().__init__(error.str())
+        self.refused = error.code() in REFUSALS
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Where a record went, and the broker's time for it (ms; -1 where it told none)."""
+
+    partition: int
+    offset: int
+    timestamp: int
+
+
+def client_config(settings: Settings, client_id: str) -> dict[str, Any]:
+    """Return what every client needs: brokers, id, security; back-offs short enough for a restarting broker."""
+    return {
+        "bootstrap.servers": settings.kafka.bootstrap,
+        "client.id": client_id,
+        "reconnect.backoff.ms": 100,
+        "reconnect.backoff.max.ms": 3000,
+        "socket.keepalive.enable": True,
+        "log_level": 3,
+        **settings.kafka.client,
+    }
+
+
+class Publisher:
+    """An idempotent producer whose deliveries are futures; safe to use from any thread."""
+
+    def __init__(self, settings: Settings, client_id: str, **overrides: Any) -> None:
+        config = client_config(settings, client_id) | {
+            "enable.idempotence": True,
+            "acks": "all",
+            "linger.ms": 2,
+            "compression.type": "lz4",
+            "message.max.bytes": 2_097_152,
+            "message.timeout.ms": DELIVERY_TIMEOUT_MS,
+            "queue.buffering.max.messages": 100_000,
+        }
+        self._producer = Producer(config | overrides)
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name=f"{client_id}-deliveries", daemon=True)
+        self._thread.start()
+
+    def send(
+        self, topic: Topic, key: str | bytes, value: bytes | None, partition: int, headers: Headers = ()
+    ) -> "Future[Delivered]":
+        """Queue a record (a tombstone where the value is None); the future ends with Delivered or DeliveryError.
+
+        Blocks while the local queue is full, for DELIVERY_TIMEOUT_MS at most.
+        """
+        future: Future[Delivered] = Future()
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                future.set_exception(DeliveryError(error))
+            else:
+                future.set_result(Delivered(message.partition(), message.offset(), message.timestamp()[1]))
+
+        deadline = time.monotonic() + DELIVERY_TIMEOUT_MS / 1000
+        while True:
+            try:
+                self._producer.produce(
+                    topic.name, value, key, partition=partition, headers=list(headers) or None, on_delivery=delivered
+                )
+                return future
+            except BufferError:
+                if time.monotonic() > deadline:
+                    raise
+                self._producer.poll(0.05)
+            except KafkaException as error:
+                future.set_exception(DeliveryError(error.args[0]))
+                return future
+
+    def close(self, timeout: float = CALL_TIMEOUT) -> int:
+        """Deliver what is queued; return how many records were still undelivered after `timeout` seconds."""
+        left = int(self._producer.flush(timeout))
+        self._closing.set()
+        self._thread.join(timeout)
+        return left
+
+    def _serve(self) -> None:
+        while not self._closing.is_set():
+            self._producer.poll(0.1)
+
+
+def consumer(settings: Settings, client_id: str, group: str | None = None, **overrides: Any) -> Consumer:
+    """Return a consumer that commits nothing by itself; without a group it is for `assign()` alone."""
+    config = client_config(settings, client_id) | {
+        "group.id": group or f"{client_id}-unused",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "earliest",
+        "fetch.wait.max.ms": 100,
+        "fetch.message.max.bytes": 2_097_152,
+        "allow.auto.create.topics": False,
+        "topic.metadata.refresh.interval.ms": 10_000,
+    }
+    return Consumer(config | overrides)
+
+
+def end_offsets(client: Consumer, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+    """Return the end offset of each partition; raises KafkaException where the broker doesn't answer."""
+    return {
+        number: client.get_watermark_offsets(TopicPartition(topic, number), timeout=CALL_TIMEOUT)[1]
+        for number in partitions
+    }
+
+
+def read_to_end(client: Consumer, topic: str, partitions: Sequence[int], timeout: float = 60.0) -> Iterator[Message]:
+    """Yield every record from the start to the end offsets of now; raises TimeoutError after `timeout` seconds."""
+    ends = end_offsets(client, topic, partitions)
+    client.assign([TopicPartition(topic, number, 0) for number in partitions])
+    left = {number for number in partitions if _position(client, topic, number, ends) < ends[number]}
+    deadline = time.monotonic() + timeout
+    while left:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{topic}: not read to its end within {timeout} s")
+        message = client.poll(0.1)
+        if message is not None and message.error() is None:
+            yield message
+        # a compacted topic's last offsets may hold nothing: the position passes them all the same
+        left = {number for number in left if _position(client, topic, number, ends) < ends[number]}
+
+
+def _position(client: Consumer, topic: str, number: int, ends: dict[int, int]) -> int:
+    """Return the next offset to read; the log's start where nothing was read yet."""
+    (position,) = client.position([TopicPartition(topic, number)])
+    if position.offset >= 0:
+        return int(position.offset)
+    low, high = client.get_watermark_offsets(TopicPartition(topic, number), timeout=CALL_TIMEOUT, cached=False)
+    return int(high) if low == high else min(low, ends[number] - 1)

@@ -1,0 +1,92 @@
+"""Names that follow from content: payload hash, family, job id, attempt token.
+
+Everything here is a pure function, so that a redelivered submission makes the same jobs and an old
+owner's repeat shows the same token (design §2, §4).
+"""
+
+import hashlib
+import hmac
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+#: Top-level payload keys that don't count for the payload hash (spec §1.3).
+UNHASHED_KEYS = ("_disk_usage", "_sciflo_job_num", "_sciflo_wuid")
+
+FAMILY_LENGTH = 20
+_SUFFIX_LENGTH = 12
+_TYPE_PREFIX = re.compile(r"^\w+?:")
+_ATTEMPTS = uuid.UUID("6f1f9c5e-0f1b-5f57-9f52-0a8a6a1f7a11")
+
+
+def payload_hash(payload: Mapping[str, Any]) -> str:
+    """Return the md5 hex of the payload's JSON with sorted keys and ASCII escapes (spec §1.3).
+
+    >>> payload_hash({"b": 1, "a": [1, "é"]})
+    'a5c6e3de35db52b1e562903d8e73a580'
+    """
+    counted = {key: value for key, value in payload.items() if key not in UNHASHED_KEYS}
+    text = json.dumps(counted, sort_keys=True, ensure_ascii=True)
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def family_of_hash(hash_: str, principal: str | None = None) -> str:
+    """Return the family id of a payload hash; a principal scopes a hash that the caller chose."""
+    return hashlib.sha256(f"{principal or ''}\0{hash_}".encode()).hexdigest()[:FAMILY_LENGTH]
+
+
+def job_id(family: str, submission_id: str, hash_: str, creator: str, queue: str) -> str:
+    """Return the id of the job that a creator makes for a queue from a submission (design §2)."""
+    parts = "\0".join((submission_id, hash_, creator, queue))
+    return f"{family}-{hashlib.sha256(parts.encode()).hexdigest()[:_SUFFIX_LENGTH]}"
+
+
+def family_of_job(job: str) -> str:
+    """Return the family a job id names; any text gives some family, so that a bad id still has a partition."""
+    return job.partition("-")[0]
+
+
+def task_id(job: str, attempt: int) -> str:
+    """Return the UUID of one attempt: what HySDS calls `task_id` and `uuid` (spec §0)."""
+    return str(uuid.uuid5(_ATTEMPTS, f"{job}/{attempt}"))
+
+
+def attempt_key(job: str, attempt: int) -> str:
+    """Return the key of an attempt's run record."""
+    return f"{job}/{attempt}"
+
+
+def type_of(job_type: str) -> str:
+    """Strip a word-characters-only prefix up to the first `:` (spec §1.1).
+
+    >>> type_of("job:job-foo:v1"), type_of("job-foo:v1")
+    ('job-foo:v1', 'job-foo:v1')
+    """
+    return _TYPE_PREFIX.sub("", job_type, count=1)
+
+
+def token(key: bytes, job: str, attempt: int, holder: str) -> str:
+    """Return what a report on this attempt by this holder must show (design §4)."""
+    return hmac.new(key, f"{job}\0{attempt}\0{holder}".encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def token_is_valid(key: bytes, job: str, attempt: int, holder: str, shown: str) -> bool:
+    """Say whether the shown token is that of the attempt and holder, in constant time."""
+    return hmac.compare_digest(token(key, job, attempt, holder), shown)
+
+
+def worker_of(holder: str) -> str:
+    """Return the worker id of a holder (`worker id:start in ms:random`)."""
+    return holder.partition(":")[0]
+
+
+def is_newer(holder: str, other: str) -> bool:
+    """Say whether `holder` was started after `other`, a holder of the same worker id."""
+    return _start_of(holder) > _start_of(other)
+
+
+def _start_of(holder: str) -> tuple[int, str]:
+    _, start, random = [*holder.split(":"), "", ""][:3]
+    return (int(start) if start.isdigit() else 0, random)

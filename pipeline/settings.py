@@ -1,0 +1,217 @@
+"""Every setting of jobstream, with its unit and its default.
+
+Sources, the first wins: `JOBSTREAM_*` environment variables (`JOBSTREAM_WORKER__SLOTS=8`), the TOML file that
+`JOBSTREAM_CONFIG` names (by default `jobstream.toml` in the current folder), and `HOME/cluster.toml`, in which
+`jobstream up` says where it started the servers.
+"""
+
+import os
+import secrets
+import socket
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from pipeline.topology import Topology
+
+CLUSTER_FILE = "cluster.toml"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSettings(_Section):
+    """How every agent reaches the brokers."""
+
+    bootstrap: str = Field("127.0.0.1:29092", description="brokers, host:port with commas between")
+    client: dict[str, str] = Field(default_factory=dict, description="further librdkafka settings (security, …)")
+    registry_url: str | None = Field(None, description="Confluent-compatible schema registry; none: single-object Avro")
+    registry_timeout: float = Field(5.0, gt=0, description="seconds that a call to the registry may take")
+
+
+class TopicSettings(_Section):
+    """Numbers that are fixed once the topics exist."""
+
+    prefix: str = Field("", pattern=r"^[a-z0-9._-]{0,40}$", description="before each topic's and group's name")
+    inbox_partitions: int = Field(8, ge=1, le=1000, description="of inbox, reports, control, events and changelogs")
+    submit_partitions: int = Field(8, ge=1, le=1000, description="of jobs.submit")
+    commands_partitions: int = Field(4, ge=1, le=1000, description="of workers.commands: at least 1 per 16 workers")
+    replication: int = Field(1, ge=1, le=9, description="copies of each partition")
+
+
+class GateSettings(_Section):
+    """The gate (design §3)."""
+
+    batch: int = Field(500, ge=1, le=10_000, description="records forwarded before their offsets are committed")
+    lag_limit: int = Field(1000, ge=1, description="inbox messages behind, a partition, above which submissions pause")
+    creators_file: Path | None = Field(None, description="orchestrator_jobs.json; none: only the catch-all")
+    creators_dir: Path | None = Field(None, description="the one directory that job creators may be loaded from")
+    hard_limit_gap: int = Field(300, ge=0, description="s between soft and hard time limit at least (spec §1.5)")
+    auto_declare: bool = Field(True, description="declare a job type's queue when its first job comes")
+    max_queues: int = Field(1000, ge=1, description="queues that may be declared on the way; more are refused")
+    threads: int = Field(2, ge=1, le=64, description="threads that job creators run in")
+
+
+class LedgerSettings(_Section):
+    """The ledger's policy and the orchestrator that runs it (design §4)."""
+
+    lease_ms: int = Field(60_000, ge=1000, description="ms that a lease lives without a heartbeat")
+    tick_ms: int = Field(5000, ge=100, description="ms between two ticks")
+    max_attempts: int = Field(3, ge=1, le=100, description="attempts when workers are lost")
+    retry_backoff_ms: int = Field(1000, ge=0, description="ms before a retry; doubles with each")
+    retry_backoff_max_ms: int = Field(300_000, ge=0, description="ms, the longest back-off")
+    free_releases: int = Field(5, ge=0, description="attempts handed back before the start that do not count")
+    hard_limit_grace_ms: int = Field(120_000, ge=0, description="ms past the hard limit until the ledger ends a job")
+    window_ms: int = Field(8 * 86_400_000, ge=0, description="ms that a finished job is remembered for dedup")
+    max_unfinished: int = Field(1000, ge=1, description="unfinished jobs of one payload hash")
+    republish_ms: int = Field(3_600_000, ge=1000, description="ms until a waiting job's run record is written again")
+    session_ms: int = Field(10_000, ge=3000, description="ms until a dead orchestrator's partitions move")
+    instance: str | None = Field(None, description="static group instance id; none: host name and home")
+    store: str = Field("rocksdb", pattern="^(rocksdb|memory)$", description="where the tables are kept")
+
+
+class SchedulerSettings(_Section):
+    """The scheduler (design §5)."""
+
+    session_ms: int = Field(10_000, ge=3000, le=10_000, description="ms until a dead leader is replaced")
+    silence_ms: int = Field(15_000, ge=500, description="ms without a status after which a worker gets no jobs")
+    claim_retry_ms: int = Field(10_000, ge=500, description="ms until an unanswered claim is sent again")
+    slow_partition_ms: int = Field(2000, ge=100, description="no more claims for a partition with one this old")
+    priority_step_ms: int = Field(3_600_000, ge=0, description="ms of waiting that one priority is worth")
+    view_ms: int = Field(2000, ge=100, description="ms between two writes of the view")
+
+
+class WorkerSettings(_Section):
+    """A worker (design §6)."""
+
+    id: str = Field(default_factory=socket.gethostname, pattern=r"^[A-Za-z0-9._-]{1,80}$", description="worker id")
+    slots: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=1000, description="jobs at once")
+    engine: str = Field("process", description="process, docker, noop")
+    queues: tuple[str, ...] = Field(("*",), description="queues whose jobs it takes; * is all")
+    labels: dict[str, str] = Field(default_factory=dict, description="what it offers beyond resources")
+    memory_mib: int = Field(0, ge=0, description="MiB offered; 0: what the machine has")
+    disk_mib: int = Field(0, ge=0, description="MiB offered; 0: what the work root's disk has free")
+    gpus: int = Field(0, ge=0, description="GPUs offered")
+    root: Path | None = Field(None, description="root work directory; none: HOME/work")
+    store: Path | None = Field(None, description="where products are published; none: HOME/products")
+    job_worker_file: Path | None = Field(None, description="job_worker.json: commands by job type")
+    datasets_file: Path | None = Field(None, description="datasets.json: recognition rules")
+    heartbeat_ms: int = Field(15_000, ge=200, description="ms between two heartbeats; a lease is at least 3 of them")
+    status_ms: int = Field(3000, ge=100, description="ms between two statuses where nothing changes")
+    grace: float = Field(30.0, ge=0, description="s that running jobs get to finish when the worker is told to stop")
+    kill_grace: float = Field(5.0, ge=0, description="s between SIGTERM and SIGKILL of a job")
+    mounts: tuple[Path, ...] = Field((), description="directories that jobs may mount, besides their own")
+    user: str = Field("10001:10001", pattern=r"^\d+:\d+$", description="uid:gid of container jobs")
+
+
+class SinkSettings(_Section):
+    """The sink (design §10)."""
+
+    elasticsearch: str = Field("http://127.0.0.1:29200", description="URL of Elasticsearch")
+    batch: int = Field(500, ge=1, le=10_000, description="facts per bulk request")
+    linger_ms: int = Field(200, ge=0, description="ms to wait for a batch to fill")
+    timeout: float = Field(30.0, gt=0, description="seconds that a request may take")
+    index_prefix: str = Field("", pattern=r"^[a-z0-9._-]{0,40}$", description="before each index's name")
+    shards: int = Field(1, ge=1, le=64, description="primary shards of each index")
+
+
+class EmbeddedSettings(_Section):
+    """The servers that `jobstream up` starts (design §8)."""
+
+    kafka_port: int = Field(29092, ge=0, le=65535, description="0: any free port")
+    controller_port: int = Field(29093, ge=0, le=65535, description="0: any free port")
+    elasticsearch_port: int = Field(29200, ge=0, le=65535, description="0: any free port")
+    transport_port: int = Field(29300, ge=0, le=65535, description="0: any free port")
+    kafka_heap_mib: int = Field(512, ge=128, description="MiB")
+    elasticsearch_heap_mib: int = Field(512, ge=256, description="MiB")
+    cache: Path = Field(
+        default_factory=lambda: Path(os.environ.get("JOBSTREAM_CACHE", Path.home() / ".cache" / "jobstream")),
+        description="downloads, shared by all projects",
+    )
+    workers: int = Field(1, ge=0, le=64, description="workers that `jobstream up` starts")
+
+
+class Settings(BaseSettings):
+    """All settings; sections are frozen, paths are resolved against the current folder."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="JOBSTREAM_", env_nested_delimiter="__", extra="ignore", nested_model_default_partial_update=True
+    )
+
+    home: Path = Field(Path(".jobstream"), description="data of the embedded servers and agents")
+    token_key: SecretStr | None = Field(None, description="key of the attempt tokens; none: HOME/token.key")
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="least level that is logged")
+    kafka: KafkaSettings = KafkaSettings()
+    topics: TopicSettings = TopicSettings()
+    gate: GateSettings = GateSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
+    worker: WorkerSettings = Field(default_factory=lambda: WorkerSettings())
+    sink: SinkSettings = SinkSettings()
+    embedded: EmbeddedSettings = Field(default_factory=lambda: EmbeddedSettings())
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the environment before the TOML file, and the file before what `jobstream up` wrote."""
+        config = Path(os.environ.get("JOBSTREAM_CONFIG", "jobstream.toml"))
+        file = TomlConfigSettingsSource(settings_cls, config)
+        home = Path(os.environ.get("JOBSTREAM_HOME") or file.toml_data.get("home") or ".jobstream")
+        return (init_settings, env_settings, file, TomlConfigSettingsSource(settings_cls, home / CLUSTER_FILE))
+
+    @property
+    def topology(self) -> Topology:
+        """The topics, as these settings size them."""
+        return _topology(self.topics)
+
+    @property
+    def work_root(self) -> Path:
+        """The worker's root work directory."""
+        return (self.worker.root or self.home / "work").resolve()
+
+    @property
+    def product_store(self) -> Path:
+        """Where products are published."""
+        return (self.worker.store or self.home / "products").resolve()
+
+    def key(self) -> bytes:
+        """Return the key of the attempt tokens, made on first use and readable by the owner alone."""
+        if self.token_key is not None:
+            return self.token_key.get_secret_value().encode()
+        path = self.home / "token.key"
+        if not path.exists():
+            self._make_key(path)
+        return path.read_bytes()
+
+    @staticmethod
+    def _make_key(path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f"{path.name}.{os.getpid()}")
+        fresh.touch(mode=0o600)
+        fresh.write_bytes(secrets.token_hex(32).encode())
+        try:
+            # a link replaces nothing: of two processes that start at once, one key stays
+            os.link(fresh, path)
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+
+    def environment(self) -> dict[str, Any]:
+        """Return the variables that make a child process read the same settings."""
+        return {**os.environ, "JOBSTREAM_HOME": str(self.home.resolve())}
+
+
+@lru_cache(maxsize=16)
+def _topology(topics: TopicSettings) -> Topology:
+    return Topology(**topics.model_dump())

@@ -1,0 +1,233 @@
+"""Every topic: its key, partitions, retention, size limit, schema; and every partition number (design §3).
+
+Partitions are always computed here and passed explicitly on produce: the default partitioners of the
+clients disagree with each other.
+"""
+
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from pipeline.identity import family_of_job
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+KIB = 1024
+
+#: Queue names (design §3); a queue's name is part of its topic's name.
+QUEUE_NAME = re.compile(r"[a-z0-9._-]{1,80}")
+
+#: Largest submission taken (bytes); larger inputs travel by reference.
+SUBMISSION_LIMIT = 256 * KIB
+#: Largest report (bytes); what is cut is said in the report.
+REPORT_LIMIT = 256 * KIB
+#: Largest record of the topics that carry whole documents.
+RECORD_LIMIT = 1024 * KIB
+#: Documents above this travel by reference in commands (bytes).
+COMMAND_DOCUMENT_LIMIT = 8 * KIB
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic: what `topics apply` creates and `topics list` shows. `retention_ms` None means no time limit."""
+
+    name: str
+    partitions: int
+    key: str
+    written_by: str
+    schema: str | None
+    retention_ms: int | None
+    compacted: bool = False
+    max_bytes: int = RECORD_LIMIT
+    extra: dict[str, str] = field(default_factory=dict)
+
+    def config(self) -> dict[str, str]:
+        """Return the topic's settings as Kafka spells them; time is the broker's (LogAppendTime)."""
+        return {
+            "cleanup.policy": "compact" if self.compacted else "delete",
+            "retention.ms": str(-1 if self.retention_ms is None else self.retention_ms),
+            "max.message.bytes": str(self.max_bytes),
+            "message.timestamp.type": "LogAppendTime",
+            **self.extra,
+        }
+
+
+#: A run topic is small and read whole by each scheduler: compacted early and often (design §5).
+_RUN_TOPIC = {
+    "segment.bytes": str(16 * KIB * KIB),
+    "segment.ms": "600000",
+    "max.compaction.lag.ms": "600000",
+    "min.cleanable.dirty.ratio": "0.1",
+    "delete.retention.ms": str(HOUR_MS),
+}
+_CHANGELOG = {"min.compaction.lag.ms": str(HOUR_MS)}
+ORCHESTRATOR_ID = "jobstream-orchestrator"
+TABLES = ("families", "documents", "active")
+
+
+def murmur2(data: bytes) -> int:
+    """Return Kafka's murmur2 of the bytes as an unsigned 32-bit number (KIP-98's `Utils.murmur2`)."""
+    mask, m = 0xFFFFFFFF, 0x5BD1E995
+    length = len(data)
+    h = (0x9747B28C ^ length) & mask
+    whole = length & ~3
+    for i in range(0, whole, 4):
+        k = (int.from_bytes(data[i : i + 4], "little") * m) & mask
+        k = ((k ^ (k >> 24)) * m) & mask
+        h = ((h * m) & mask) ^ k
+    if length & 3:
+        h = ((h ^ int.from_bytes(data[whole:], "little")) * m) & mask
+    h = ((h ^ (h >> 13)) * m) & mask
+    return h ^ (h >> 15)
+
+
+@lru_cache(maxsize=65_536)
+def partition_of(key: str, partitions: int) -> int:
+    """Return the partition of a key: the one Java clients would choose."""
+    return (murmur2(key.encode()) & 0x7FFFFFFF) % partitions
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """All topics of one installation; `prefix` lets several share a broker, `replication` is for all topics."""
+
+    prefix: str = ""
+    inbox_partitions: int = 8
+    submit_partitions: int = 8
+    commands_partitions: int = 4
+    replication: int = 1
+
+    def name(self, base: str) -> str:
+        """Return the full name of a topic, group or client id."""
+        return f"{self.prefix}{base}"
+
+    @property
+    def submit(self) -> Topic:
+        """The public API: submissions, in Avro or JSON."""
+        # above the limit for submissions, so that what is too large is refused with its reason, not by the broker
+        return self._topic("jobs.submit", self.submit_partitions, "any", "anyone", "submission", 7 * DAY_MS)
+
+    @property
+    def reports(self) -> Topic:
+        """What workers say, and ticks; partition p is forwarded to inbox partition p."""
+        return self._topic("jobs.reports", self.inbox_partitions, "family", "workers", "report", DAY_MS)
+
+    @property
+    def control(self) -> Topic:
+        """What operators ask; partition p is forwarded to inbox partition p."""
+        return self._topic("jobs.control", self.inbox_partitions, "family", "operators", "control", 7 * DAY_MS)
+
+    @property
+    def settings(self) -> Topic:
+        """Queues declared and paused (`queue/NAME`), workers draining (`worker/ID`), as JSON."""
+        return self._topic("jobs.settings", 1, "queue/… worker/…", "gate, operators", None, None, compacted=True)
+
+    @property
+    def inbox(self) -> Topic:
+        """The one topic that the ledger reads, in one total order per family."""
+        return self._topic(
+            "jobs.inbox", self.inbox_partitions, "family", "gate, scheduler, orchestrator", "inbox", 30 * DAY_MS
+        )
+
+    def run(self, queue: str) -> Topic:
+        """What waits in a queue: the topic is the queue."""
+        return self._topic(
+            f"jobs.run.{queue}", 1, "job_id/attempt", "ledger", "run", None, compacted=True, extra=_RUN_TOPIC
+        )
+
+    @property
+    def status(self) -> Topic:
+        """Workers' offers; its one partition elects the leading scheduler."""
+        return self._topic("workers.status", 1, "worker id", "workers", "status", HOUR_MS)
+
+    @property
+    def commands(self) -> Topic:
+        """Grants and stops; a worker assigns the partition of its id."""
+        return self._topic("workers.commands", self.commands_partitions, "holder", "ledger", "command", HOUR_MS)
+
+    @property
+    def view(self) -> Topic:
+        """Depth, oldest job and unmet needs of each queue, as JSON."""
+        return self._topic("scheduler.view", 1, "queue", "scheduler", None, None, compacted=True)
+
+    @property
+    def events(self) -> Topic:
+        """Facts: what sinks, rules and users read."""
+        return self._topic("jobs.events", self.inbox_partitions, "family", "ledger", "fact", 90 * DAY_MS)
+
+    @property
+    def dead(self) -> Topic:
+        """What could not be handled: the original bytes, and why in the headers."""
+        return self._topic("jobs.dead", 1, "original", "gate, sink", None, 90 * DAY_MS, max_bytes=2 * RECORD_LIMIT)
+
+    @property
+    def logs(self) -> Topic:
+        """What running jobs print, in chunks."""
+        return self._topic("jobs.logs", self.inbox_partitions, "family", "workers", None, DAY_MS)
+
+    def changelogs(self) -> list[Topic]:
+        """Return the changelog topics of the ledger's tables."""
+        return [
+            self._topic(
+                f"{ORCHESTRATOR_ID}-{table}-changelog",
+                self.inbox_partitions,
+                "table key",
+                "ledger",
+                None,
+                None,
+                compacted=True,
+                extra=_CHANGELOG,
+            )
+            for table in TABLES
+        ]
+
+    def fixed(self) -> list[Topic]:
+        """Return every topic but the run topics, which come with their queues."""
+        return [
+            self.submit,
+            self.reports,
+            self.control,
+            self.settings,
+            self.inbox,
+            self.status,
+            self.commands,
+            self.view,
+            self.events,
+            self.dead,
+            self.logs,
+            *self.changelogs(),
+        ]
+
+    def inbox_partition(self, family: str) -> int:
+        """Return the partition of a family in the inbox, reports, control and events."""
+        return partition_of(family, self.inbox_partitions)
+
+    def job_partition(self, job_id: str) -> int:
+        """Return the inbox partition that a job id names."""
+        return self.inbox_partition(family_of_job(job_id))
+
+    def commands_partition(self, worker_id: str) -> int:
+        """Return the partition of workers.commands that a worker listens on."""
+        return partition_of(worker_id, self.commands_partitions)
+
+    def queue_of(self, topic: str) -> str | None:
+        """Return the queue whose run topic this is, None for any other topic."""
+        start = self.name("jobs.run.")
+        return topic[len(start) :] if topic.startswith(start) else None
+
+    def _topic(
+        self,
+        base: str,
+        partitions: int,
+        key: str,
+        written_by: str,
+        schema: str | None,
+        retention_ms: int | None,
+        *,
+        compacted: bool = False,
+        max_bytes: int = RECORD_LIMIT,
+        extra: dict[str, str] | None = None,
+    ) -> Topic:
+        return Topic(
+            self.name(base), partitions, key, written_by, schema, retention_ms, compacted, max_bytes, extra or {}
+        )
