@@ -150,9 +150,9 @@ class Settings(BaseSettings):
     gate: GateSettings = GateSettings()
     ledger: LedgerSettings = LedgerSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
-    worker: WorkerSettings = Field(default_factory=lambda: WorkerSettings())
+    worker: WorkerSettings = Field(default_factory=WorkerSettings)
     sink: SinkSettings = SinkSettings()
-    embedded: EmbeddedSettings = Field(default_factory=lambda: EmbeddedSettings())
+    embedded: EmbeddedSettings = Field(default_factory=EmbeddedSettings)
 
     @classmethod
     def settings_customise_sources(
