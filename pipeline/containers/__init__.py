@@ -1,0 +1,7 @@
+"""Engines that run one command: as a process, in a Docker container, or not at all.
+
+`spec` says what to run, `stop` asks for its end, `outcome` says how it ended; `base` holds what all engines share
+(limits, signals, classification, clean-up), one module each holds an engine, and `factory` picks one by name.
+May import: the standard library, psutil, structlog and, only in `docker`, the Docker SDK. Imports no other part of
+`pipeline`.
+"""

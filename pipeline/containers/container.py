@@ -1,0 +1,134 @@
+"""A Docker container that runs one command."""
+
+import threading
+import time
+from typing import Any
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, NotFound
+from docker.models.containers import Container
+
+from pipeline.containers.base import Running
+from pipeline.containers.errors import ENGINE_FAILED, NOT_FOUND
+from pipeline.containers.outcome import Exit
+from pipeline.containers.pump import Pump
+from pipeline.containers.spec import RunSpec
+from pipeline.containers.tail import tail
+from pipeline.containers.threads import in_thread
+
+#: Seconds without output, after the container's end, before the rest is given up.
+OUTPUT_PATIENCE = 15.0
+#: Seconds that a daemon may be away (restarted) before the container counts as lost.
+DAEMON_PATIENCE = 300.0
+_REMOVALS = 3
+#: What the container's first process says of a command that it can't execute.
+_INIT_FAILED = b"[FATAL tini"
+
+
+class RunningContainer(Running):
+    """A started container; removed by `finish`."""
+
+    def __init__(
+        self,
+        container: Container,
+        patient: docker.DockerClient,
+        pump: Pump,
+        spec: RunSpec,
+        image_id: str,
+        notes: list[str],
+    ) -> None:
+        """`patient` is a client whose requests may take as long as the container runs."""
+        self.image_id = image_id
+        self._container = container
+        self._patient = patient
+        self._pump = pump
+        self._spec = spec
+        self._notes = notes
+        self._over = threading.Event()
+        self.pid = self._find_pid()
+
+    async def wait(self) -> Exit:
+        """See Running; a daemon that is away is waited for `DAEMON_PATIENCE` seconds, then the container is lost."""
+        return await in_thread(self._wait)
+
+    async def terminate(self) -> None:
+        """See Running."""
+        await in_thread(self._signal, "SIGTERM")
+
+    async def kill(self) -> None:
+        """See Running."""
+        await in_thread(self._signal, "SIGKILL")
+
+    async def finish(self) -> list[str]:
+        """See Running."""
+        self._over.set()
+        return await in_thread(self._finish)
+
+    def _find_pid(self) -> int:
+        try:
+            self._container.reload()
+            return int(self._container.attrs["State"]["Pid"])
+        except (DockerException, requests.RequestException, KeyError):
+            return 0
+
+    def _signal(self, name: str) -> None:
+        try:
+            self._container.kill(name)
+        except APIError as error:
+            # Gone or not running: it ended in the meantime.
+            if error.status_code not in (404, 409):
+                raise
+
+    def _wait(self) -> Exit:
+        deadline = time.monotonic() + DAEMON_PATIENCE
+        while True:
+            try:
+                self._patient.api.wait(str(self._container.id))
+                self._container.reload()
+                return self._exit(self._container.attrs["State"])
+            except NotFound:
+                return Exit(exit_code=ENGINE_FAILED, error="the container was removed while it ran")
+            except (DockerException, requests.RequestException) as error:
+                if time.monotonic() > deadline or self._over.wait(1.0):
+                    return Exit(exit_code=ENGINE_FAILED, error=f"Docker doesn't answer, the container is lost: {error}")
+
+    def _exit(self, state: dict[str, Any]) -> Exit:
+        code = int(state["ExitCode"])
+        self._drain()
+        return Exit(
+            exit_code=code,
+            signal=code - 128 if 128 < code <= 128 + 64 else None,
+            oom=bool(state.get("OOMKilled")),
+            error=state.get("Error") or self._init_error(code),
+        )
+
+    def _init_error(self, code: int) -> str | None:
+        said = tail(self._spec.stderr, 512) if code in (NOT_FOUND - 1, NOT_FOUND) else b""
+        if not said.startswith(_INIT_FAILED):
+            return None
+        return f"the container could not run the command: {said.decode(errors='replace').strip()}"
+
+    def _drain(self) -> None:
+        if not self._pump.join(OUTPUT_PATIENCE):
+            self._notes.append(f"output may be cut: its end did not come within {OUTPUT_PATIENCE:.0f} s")
+
+    def _finish(self) -> list[str]:
+        self._remove()
+        self._drain()
+        self._pump.close()
+        if self._pump.error:
+            self._notes.append(self._pump.error)
+        return self._notes
+
+    def _remove(self) -> None:
+        for left in reversed(range(_REMOVALS)):
+            try:
+                self._container.remove(force=True, v=True)
+                return
+            except NotFound:
+                return
+            except (DockerException, requests.RequestException) as error:
+                if left == 0:
+                    self._notes.append(f"container {self._container.id} was not removed: {error}")
+                time.sleep(1.0 if left else 0.0)

@@ -1,0 +1,278 @@
+"""The engine that runs a command in a Docker container, hardened (design §6).
+
+No network, a read-only root file system, no capabilities, no new privileges, an unprivileged user, limits on memory
+(swap included), processor and processes. The container sees its working directory and what the mount policy allows;
+never the engine's socket.
+"""
+
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.models.containers import Container
+from docker.types import DeviceRequest, LogConfig, Ulimit
+from docker.types import Mount as Bind
+
+from pipeline.containers.base import Engine, Orphan, Running
+from pipeline.containers.container import RunningContainer
+from pipeline.containers.errors import ENGINE_FAILED, NOT_EXECUTABLE, NOT_FOUND, EngineError, RefusedError
+from pipeline.containers.mounts import MountPolicy
+from pipeline.containers.ownership import default_user, give, parse_user
+from pipeline.containers.pump import Pump
+from pipeline.containers.spec import Labels, Mount, RunSpec
+from pipeline.containers.threads import in_thread
+
+#: Names of the labels that containers carry.
+JOB, ATTEMPT, HOLDER, WORKER, DIRECTORY = (
+    f"jobstream.{name}" for name in ("job", "attempt", "holder", "worker", "directory")
+)
+#: Seconds that a request which answers at once may take.
+TIMEOUT = 60
+#: Docker's own least memory.
+_LEAST_MEMORY_MIB = 6
+_SOCKETS = (Path("/var/run/docker.sock"), Path("/run/containerd/containerd.sock"))
+
+
+class DockerEngine(Engine):
+    """Runs commands in containers of one Docker daemon, which must be on this host (it sees the same paths).
+
+    Without `base_url` the daemon is that of the environment (DOCKER_HOST). `roots` and `writable_roots` are the only
+    folders that mounts may come from; `networks` the only networks besides none; `gpus` says whether there are any
+    (without, a request for some is left out and noted, spec §6).
+
+    The command gets HOME (its working directory), the spec's and the image's environment, and one variable that makes
+    the container's first process pass SIGTERM on to the whole process group.
+    """
+
+    name = "docker"
+    needs_image = True
+
+    def __init__(
+        self,
+        *,
+        base_url: str | None = None,
+        roots: Sequence[Path] = (),
+        writable_roots: Sequence[Path] = (),
+        networks: Sequence[str] = (),
+        gpus: bool = False,
+        user: str | None = None,
+    ) -> None:
+        """Connect at the first use only; raises RefusedError if `user` isn't an unprivileged `uid:gid`."""
+        super().__init__()
+        self._base_url = base_url
+        self._networks = frozenset(networks) | {"none"}
+        self._gpus = gpus
+        self._user = user or default_user()
+        parse_user(self._user)
+        url = base_url or os.environ.get("DOCKER_HOST", "")
+        own = (Path(url.removeprefix("unix://")),) if url.startswith("unix://") else ()
+        self._policy = MountPolicy(tuple(roots), tuple(writable_roots), (*_SOCKETS, *own))
+        self._connecting = threading.Lock()
+        self._quick: docker.DockerClient | None = None
+        self._patient: docker.DockerClient | None = None
+
+    async def reap_orphans(self, worker: str, holder: str) -> list[Orphan]:
+        """See Engine; containers that were made but never started count too."""
+        try:
+            return await in_thread(self._reap, worker, holder)
+        except (DockerException, requests.RequestException) as error:
+            raise EngineError(f"Docker can't be asked for orphans: {error}") from error
+
+    async def close(self) -> None:
+        """See Engine."""
+        await super().close()
+        for client in (self._quick, self._patient):
+            if client is not None:
+                client.close()
+        self._quick = self._patient = None
+
+    def command_line(self, spec: RunSpec) -> list[str]:
+        """Return a `docker run` of the same container, to be removed when it ends."""
+        made = self.describe(spec)
+        line = ["docker", "run", "--rm", "--init", "--read-only", "--cap-drop", "ALL"]
+        line += ["--security-opt", "no-new-privileges:true", "--network", str(made["network_mode"])]
+        line += [
+            "--user",
+            str(made["user"]),
+            "--memory",
+            str(made["mem_limit"]),
+            "--memory-swap",
+            str(made["mem_limit"]),
+        ]
+        line += ["--cpus", f"{spec.cpus:g}", "--pids-limit", str(spec.pids_limit), "--shm-size", str(made["shm_size"])]
+        line += [word for path, how in _tmpfs(spec).items() for word in ("--tmpfs", f"{path}:{how}")]
+        line += [word for bind in self._binds(spec) for word in ("--mount", _bind_option(bind))]
+        line += [word for name, value in _environment(spec).items() for word in ("--env", f"{name}={value}")]
+        line += ["--workdir", str(spec.working_dir), str(spec.image), *spec.argv]
+        return line
+
+    def describe(self, spec: RunSpec) -> dict[str, object]:
+        """See Engine; the names are those of the Docker SDK, without the environment. Raises RefusedError."""
+        made = self._parameters(spec)
+        made["mounts"] = [dict(bind) for bind in made["mounts"]]
+        made["ulimits"] = [dict(limit) for limit in made["ulimits"]]
+        made["log_config"] = dict(made["log_config"])
+        made["device_requests"] = [dict(request) for request in made["device_requests"]]
+        del made["environment"]
+        return made
+
+    async def _start(self, spec: RunSpec) -> Running:
+        return await in_thread(self._launch, spec)
+
+    def _launch(self, spec: RunSpec) -> RunningContainer:
+        parameters = self._parameters(spec)
+        give(spec.working_dir, *parse_user(parameters["user"]))
+        try:
+            quick, patient = self._clients()
+            image = self._image(quick, spec)
+            pump = Pump(spec.stdout, spec.stderr)
+            try:
+                container = quick.containers.create(image, list(spec.argv), **parameters)
+                self._go(container, patient, pump)
+            except BaseException:
+                pump.close()
+                raise
+        except EngineError:
+            raise
+        except (DockerException, requests.RequestException, OSError) as error:
+            raise _as_engine_error(error) from error
+        notes = ["the job asked for GPUs, this worker has none"] if spec.gpus and not self._gpus else []
+        return RunningContainer(container, patient, pump, spec, image, notes)
+
+    @staticmethod
+    def _go(container: Container, patient: docker.DockerClient, pump: Pump) -> None:
+        try:
+            # Attached before the start: what comes in between would be missed.
+            how = {"stdout": 1, "stderr": 1, "stream": 1}
+            pump.start(patient.api.attach_socket(str(container.id), how))
+            container.start()
+        except BaseException:
+            container.remove(force=True, v=True)
+            raise
+
+    @staticmethod
+    def _image(client: docker.DockerClient, spec: RunSpec) -> str:
+        if not spec.image:
+            raise EngineError("the job names no container image")
+        try:
+            return str(client.images.get(spec.image).id)
+        except ImageNotFound as error:
+            raise EngineError(f"container image {spec.image} isn't on this machine") from error
+
+    def _parameters(self, spec: RunSpec) -> dict[str, Any]:
+        if not spec.image or spec.image.startswith("-"):
+            raise RefusedError(f"no container image: {spec.image!r}")
+        if not spec.argv:
+            raise EngineError("no command", NOT_FOUND)
+        if spec.network not in self._networks:
+            raise RefusedError(f"network {spec.network!r} isn't allowed (allowed: {', '.join(sorted(self._networks))})")
+        user = spec.user or self._user
+        parse_user(user)
+        memory = f"{max(spec.memory_mib, _LEAST_MEMORY_MIB)}m"
+        return {
+            "user": user,
+            "network_mode": spec.network,
+            "read_only": True,
+            "init": True,
+            "cap_drop": ["ALL"],
+            "security_opt": ["no-new-privileges:true"],
+            "mem_limit": memory,
+            "memswap_limit": memory,
+            "nano_cpus": int(spec.cpus * 1e9),
+            "pids_limit": spec.pids_limit,
+            "shm_size": f"{min(spec.shm_mib, spec.memory_mib)}m",
+            "tmpfs": _tmpfs(spec),
+            "mounts": self._binds(spec),
+            "ulimits": [Ulimit(name="core", soft=0, hard=0)],
+            "device_requests": self._devices(spec),
+            "log_config": LogConfig(type="none"),
+            "labels": _labels(spec.labels, spec.working_dir),
+            "environment": _environment(spec),
+            "working_dir": str(spec.working_dir),
+        }
+
+    def _binds(self, spec: RunSpec) -> list[Bind]:
+        own = Mount(str(self._policy.working_dir(spec.working_dir)), str(spec.working_dir), "rw")
+        mounts = [own, *self._policy.check(spec.mounts, spec.working_dir)]
+        return [
+            Bind(target=mount.container, source=mount.host, type="bind", read_only=mount.mode == "ro")
+            for mount in mounts
+        ]
+
+    def _devices(self, spec: RunSpec) -> list[DeviceRequest]:
+        if not spec.gpus or not self._gpus:
+            return []
+        count = -1 if spec.gpus == "all" else int(spec.gpus)
+        return [DeviceRequest(count=count, capabilities=[["gpu"]])]
+
+    def _clients(self) -> tuple[docker.DockerClient, docker.DockerClient]:
+        with self._connecting:
+            if self._quick is None or self._patient is None:
+                self._quick, self._patient = self._connect(TIMEOUT), self._connect(None)
+            return self._quick, self._patient
+
+    def _connect(self, timeout: Any) -> docker.DockerClient:
+        if self._base_url:
+            return docker.DockerClient(base_url=self._base_url, timeout=timeout)
+        return docker.from_env(timeout=timeout)
+
+    def _reap(self, worker: str, holder: str) -> list[Orphan]:
+        quick, _ = self._clients()
+        found = []
+        for container in quick.containers.list(all=True, filters={"label": f"{WORKER}={worker}"}, ignore_removed=True):
+            labels = container.labels
+            if labels.get(HOLDER) == holder:
+                continue
+            try:
+                container.remove(force=True, v=True)
+            except NotFound:
+                continue
+            directory = labels.get(DIRECTORY)
+            found.append(
+                Orphan(
+                    job=labels.get(JOB, ""),
+                    attempt=int(labels.get(ATTEMPT) or 0),
+                    holder=labels.get(HOLDER, ""),
+                    working_dir=Path(directory) if directory else None,
+                )
+            )
+        return found
+
+
+def _labels(labels: Labels, directory: Path) -> dict[str, str]:
+    return {
+        JOB: labels.job,
+        ATTEMPT: str(labels.attempt),
+        HOLDER: labels.holder,
+        WORKER: labels.worker,
+        DIRECTORY: str(directory),
+    }
+
+
+def _environment(spec: RunSpec) -> dict[str, str]:
+    return {"HOME": str(spec.working_dir), **spec.env, "TINI_KILL_PROCESS_GROUP": "1"}
+
+
+def _tmpfs(spec: RunSpec) -> dict[str, str]:
+    return {"/tmp": f"rw,nosuid,nodev,exec,mode=1777,size={max(spec.memory_mib // 2, 1)}m"}  # noqa: S108
+
+
+def _bind_option(bind: Bind) -> str:
+    fields = ["type=bind", f"source={bind['Source']}", f"target={bind['Target']}"]
+    fields += ["readonly"] if bind["ReadOnly"] else []
+    return ",".join(f'"{field}"' if "," in field else field for field in fields)
+
+
+def _as_engine_error(error: Exception) -> EngineError:
+    said = str(getattr(error, "explanation", None) or error)
+    code = ENGINE_FAILED
+    if isinstance(error, APIError) and "executable file not found" in said:
+        code = NOT_FOUND
+    elif isinstance(error, APIError) and "permission denied" in said:
+        code = NOT_EXECUTABLE
+    return EngineError(f"the container could not be run: {said}", code)

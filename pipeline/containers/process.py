@@ -1,0 +1,196 @@
+"""The engine that runs a command as a plain process of this host.
+
+It keeps a command's processes together and ends all of them, but encloses nothing: network, files and memory are the
+host's. For commands that are trusted, and for machines without a container engine.
+"""
+
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import threading
+import uuid
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+
+from pipeline.containers.base import Engine, Orphan, Running
+from pipeline.containers.errors import NOT_EXECUTABLE, NOT_FOUND, EngineError
+from pipeline.containers.outcome import Exit, Usage
+from pipeline.containers.ownership import give, parse_user
+from pipeline.containers.processes import TOKEN_VARIABLE, ProcessRecord, born, kill_all, records
+from pipeline.containers.spec import RunSpec
+from pipeline.containers.threads import in_thread
+
+#: What a command finds of the worker's environment, besides HOME, which is its working directory.
+INHERITED = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
+
+
+class ProcessEngine(Engine):
+    """Runs commands in a session of their own, with `/dev/null` as input and no core dumps.
+
+    The environment is PATH, LANG, HOME and what the spec gives, plus one variable that marks the run's processes.
+    `user` (of the spec, else of the engine) works only for a worker that is root; None is the worker's own.
+    """
+
+    name = "process"
+
+    def __init__(self, state_dir: Path, user: str | None = None) -> None:
+        """Keep the records of what runs in `state_dir`, which jobs must not be able to write to."""
+        super().__init__()
+        self._state_dir = state_dir
+        self._user = user
+
+    async def reap_orphans(self, worker: str, holder: str) -> list[Orphan]:
+        """See Engine; a run whose processes could not be killed keeps its record and is not named."""
+        return await in_thread(self._reap, worker, holder)
+
+    def command_line(self, spec: RunSpec) -> list[str]:
+        """Return the command itself."""
+        return list(spec.argv)
+
+    async def _start(self, spec: RunSpec) -> Running:
+        return await in_thread(self._launch, spec)
+
+    def _argv(self, spec: RunSpec) -> list[str]:
+        return list(spec.argv)
+
+    def _launch(self, spec: RunSpec) -> "RunningProcess":
+        labels = spec.labels
+        record = ProcessRecord(
+            token=uuid.uuid4().hex,
+            job=labels.job,
+            attempt=labels.attempt,
+            holder=labels.holder,
+            worker=labels.worker,
+            working_dir=str(spec.working_dir),
+        )
+        try:
+            record.write(self._state_dir)
+            process = self._spawn(spec, record.token)
+        except BaseException as error:
+            record.remove(self._state_dir)
+            raise _as_engine_error(error, spec) from error
+        started = replace(record, pid=process.pid, born=born(process.pid))
+        with contextlib.suppress(OSError):
+            # The token alone still finds the run.
+            started.write(self._state_dir)
+        return RunningProcess(process, started, self._state_dir)
+
+    def _spawn(self, spec: RunSpec, token: str) -> subprocess.Popen[bytes]:
+        user = spec.user or self._user
+        uid, gid = parse_user(user) if user else (None, None)
+        privileged = os.geteuid() == 0 and uid is not None
+        owner = None
+        if uid is not None and gid is not None:
+            give(spec.working_dir, uid, gid)
+            owner = (uid, gid) if privileged else None
+        with _output(spec.stdout, owner) as stdout, _output(spec.stderr, owner) as stderr:
+            process = subprocess.Popen(
+                self._argv(spec),
+                cwd=spec.working_dir,
+                env=environment(spec) | {TOKEN_VARIABLE: token},
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,
+                umask=0o022,
+                user=uid if privileged else None,
+                group=gid if privileged else None,
+                extra_groups=[] if privileged else None,
+            )
+        with contextlib.suppress(OSError):
+            resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
+        return process
+
+    def _reap(self, worker: str, holder: str) -> list[Orphan]:
+        found = []
+        for record in records(self._state_dir):
+            if record.worker == worker and record.holder != holder and kill_all(record):
+                record.remove(self._state_dir)
+                found.append(Orphan(record.job, record.attempt, record.holder, Path(record.working_dir)))
+        return found
+
+
+class RunningProcess(Running):
+    """A process group; its leader is reaped only after the group was killed, so that its id can't be another's."""
+
+    def __init__(self, process: subprocess.Popen[bytes], record: ProcessRecord, state_dir: Path) -> None:
+        self.pid = process.pid
+        self._process = process
+        self._record = record
+        self._state_dir = state_dir
+        self._reaped = False
+        self._lock = threading.Lock()
+
+    async def wait(self) -> Exit:
+        """See Running; what is left of the process group is killed when its leader ends."""
+        return await in_thread(self._wait)
+
+    async def terminate(self) -> None:
+        """See Running."""
+        self._signal_group(signal.SIGTERM)
+
+    async def kill(self) -> None:
+        """See Running."""
+        self._signal_group(signal.SIGKILL)
+
+    async def finish(self) -> list[str]:
+        """Kill what left the group too, and forget the run; a survivor keeps the record, for the next reaping."""
+        self._signal_group(signal.SIGKILL)
+        # Once the leader was reaped its pid may be another's: then only the token counts.
+        record = replace(self._record, pid=0) if self._reaped else self._record
+        if not await in_thread(kill_all, record):
+            return ["some of its processes did not end on SIGKILL"]
+        self._record.remove(self._state_dir)
+        return []
+
+    def _wait(self) -> Exit:
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        self._signal_group(signal.SIGKILL)
+        with self._lock:
+            _, status, used = os.wait4(self.pid, 0)
+            self._reaped = True
+        code = os.waitstatus_to_exitcode(status)
+        self._process.returncode = code
+        usage = Usage(used.ru_utime, used.ru_stime, used.ru_maxrss * 1024)
+        if code < 0:
+            return Exit(exit_code=128 - code, signal=-code, usage=usage)
+        return Exit(exit_code=code, usage=usage)
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        with self._lock, contextlib.suppress(ProcessLookupError, PermissionError):
+            if not self._reaped:
+                os.killpg(self.pid, number)
+
+
+def environment(spec: RunSpec) -> dict[str, str]:
+    """Return the environment of a run's command, without the variable that marks its processes."""
+    inherited = {name: os.environ.get(name, default) for name, default in INHERITED.items()}
+    return {**inherited, "HOME": str(spec.working_dir), **spec.env}
+
+
+def _output(path: Path, owner: tuple[int, int] | None) -> IO[bytes]:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW
+    file = os.fdopen(os.open(path, flags, 0o644), "wb", buffering=0)
+    if owner is not None:
+        # Else the command could not open its /dev/stdout again.
+        os.fchown(file.fileno(), *owner)
+    return file
+
+
+def _as_engine_error(error: BaseException, spec: RunSpec) -> BaseException:
+    name = spec.argv[0] if spec.argv else ""
+    match error:
+        case EngineError():
+            return error
+        case FileNotFoundError() if str(error.filename) != str(name):
+            return EngineError(f"no such file or directory: {error.filename}")
+        case FileNotFoundError():
+            return EngineError(f"command not found: {name}", NOT_FOUND)
+        case ValueError() | IndexError():
+            return EngineError(f"not a command: {error}", NOT_FOUND)
+        case OSError():
+            return EngineError(f"command can't be executed: {name}: {error.strerror}", NOT_EXECUTABLE)
+    return error
