@@ -5,3 +5,6 @@ Lives here: topology, messages, codec, identity, settings; the pure cores in `su
 May import: the standard library and small libraries (orjson, fastavro, pydantic).
 Only `containers` imports Docker, and nothing here imports Kafka, Faust or Elasticsearch, `agents` or `ops`.
 """
+
+#: The version that facts and statuses carry.
+__version__ = "0.1.0"

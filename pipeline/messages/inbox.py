@@ -160,9 +160,21 @@ class OutputRefused:
     error: str
 
 
-Body = Submitted | Rejected | Report | Heartbeat | Tick | Claim | Control | PolicySet | OutputRefused
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A timer ran out at a counted tick: lease, retry, limit or republish of one attempt (decision 002)."""
+
+    name: ClassVar[str] = "jobstream.Due"
+    kind: str
+    job_id: str
+    attempt: int
+    tick: int
+
+
+Body = Submitted | Rejected | Report | Heartbeat | Tick | Claim | Control | PolicySet | OutputRefused | Due
 _BODIES: dict[str, type[Body]] = {
-    kind.name: kind for kind in (Submitted, Rejected, Report, Heartbeat, Tick, Claim, Control, PolicySet, OutputRefused)
+    kind.name: kind
+    for kind in (Submitted, Rejected, Report, Heartbeat, Tick, Claim, Control, PolicySet, OutputRefused, Due)
 }
 
 

@@ -1,0 +1,172 @@
+"""Time as one partition's log counts it: ticks, leases, timers (design §4 "Time is counted in ticks in the log").
+
+Soft state, a fold over the log that starts anew with each owner: what it decides is said in `Due` messages,
+which the ledger then applies like any other (decision 002). So a lost clock costs time, never correctness.
+"""
+
+import heapq
+import zlib
+from dataclasses import dataclass, field
+
+from pipeline.identity import is_newer, worker_of
+from pipeline.ledger import timers
+from pipeline.ledger.decision import At
+from pipeline.ledger.policy import Policy
+from pipeline.ledger.state import Family, Job, Phase
+from pipeline.messages.command import STOP, Command
+from pipeline.messages.inbox import Due, Heartbeat, Tick
+from pipeline.statuses import Status
+
+#: A tick that comes after this many intervals tells of an outage: it counts as resumed.
+LATE_INTERVALS = 3
+#: Run records written again per tick at most, so that a million waiting jobs make no burst.
+MAX_REPUBLISHED = 50
+
+
+@dataclass(slots=True)
+class Timer:
+    """What the clock knows of one unfinished job; `renewed` is the number of the tick that last renewed its lease."""
+
+    attempt: int
+    phase: Phase
+    holder: str
+    renewed: int
+    #: ms at which something falls due, and what; leases fall due by ticks alone
+    due: int = 0
+    kind: str = ""
+
+
+@dataclass(slots=True)
+class Clock:
+    """The clock of one inbox partition."""
+
+    policy: Policy = field(default_factory=Policy)
+    #: inbox offset of the last counted tick, -1 before the first of this owner
+    last_tick: int = -1
+    _last_time: int = 0
+    _ticks: int = 0
+    _resumed: int = 0
+    _timers: dict[str, Timer] = field(default_factory=dict)
+    _families: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _heap: list[tuple[int, str, int]] = field(default_factory=list)
+    _newest: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def has_timers(self) -> bool:
+        """Whether ticks are needed: some job is unfinished."""
+        return bool(self._timers)
+
+    @property
+    def unfinished(self) -> int:
+        """How many jobs are unfinished."""
+        return len(self._timers)
+
+    def sync(self, family: Family) -> None:
+        """Take over a family's state after a decision, or at recovery."""
+        known = self._families.pop(family.id, ())
+        for job_id in known:
+            if job_id not in family.jobs:
+                self._timers.pop(job_id, None)
+        if family.jobs:
+            self._families[family.id] = tuple(family.jobs)
+            for job_id, job in family.jobs.items():
+                self._set(job_id, job)
+
+    def heartbeat(self, heartbeat: Heartbeat) -> list[Command]:
+        """Renew the leases that are listed and held; return a stop for each attempt that its sender doesn't hold."""
+        self._met(heartbeat.holder)
+        stops = []
+        for held in heartbeat.attempts:
+            timer = self._timers.get(held.job_id)
+            if timer and (timer.phase, timer.attempt, timer.holder) == (Phase.LEASED, held.attempt, heartbeat.holder):
+                timer.renewed = self._ticks
+            else:
+                stops.append(
+                    Command(STOP, heartbeat.holder, held.job_id, held.attempt, reason="not the current attempt")
+                )
+        return stops
+
+    def tick(self, tick: Tick, at: At) -> list[Due]:
+        """Count a tick; return what falls due by it.
+
+        It counts only where it is an owner's first (`previous` -1) or names the last one counted, so neither
+        bursts nor two tickers make time run faster. A resumed or late one restarts every lease count.
+        """
+        if tick.previous not in (-1, self.last_tick):
+            return []
+        late = at.timestamp - self._last_time > LATE_INTERVALS * self.policy.tick_ms
+        self.last_tick, self._last_time = at.offset, at.timestamp
+        self._ticks += 1
+        if tick.resumed or tick.previous == -1 or late:
+            self._resumed = self._ticks
+        return [*self._expired(at.offset), *self._due(at)]
+
+    def _set(self, job_id: str, job: Job) -> None:
+        known = self._timers.get(job_id)
+        if known is not None and (known.attempt, known.phase, known.holder) == (job.attempt, job.phase, job.holder):
+            timer = known
+        else:
+            timer = Timer(job.attempt, job.phase, job.holder, self._ticks)
+            self._timers[job_id] = timer
+            if job.holder:
+                self._met(job.holder)
+        due, kind = self._next(job_id, job)
+        if (due, kind) != (timer.due, timer.kind):
+            timer.due, timer.kind = due, kind
+            if kind:
+                heapq.heappush(self._heap, (due, job_id, job.attempt))
+
+    def _next(self, job_id: str, job: Job) -> tuple[int, str]:
+        if job.phase is Phase.BACKOFF:
+            return job.due, timers.RETRY
+        if job.phase is Phase.WAITING:
+            # spread by hash, so that what was submitted together isn't written again together
+            spread = zlib.crc32(job_id.encode()) % self.policy.republish_ms
+            return job.since + self.policy.republish_ms + spread, timers.REPUBLISH
+        if job.status is Status.STARTED and job.time_limit is not None:
+            return job.started_at + job.time_limit * 1000 + self.policy.hard_limit_grace_ms, timers.LIMIT
+        return 0, ""
+
+    def _expired(self, tick: int) -> list[Due]:
+        limit = self._ticks - self.policy.lease_ticks
+        return [
+            Due(timers.LEASE, job_id, timer.attempt, tick)
+            for job_id, timer in self._timers.items()
+            if timer.phase is Phase.LEASED
+            and (max(timer.renewed, self._resumed) <= limit or self._is_superseded(timer.holder))
+        ]
+
+    def _due(self, at: At) -> list[Due]:
+        found: list[Due] = []
+        again: list[tuple[int, str, int]] = []
+        republished = 0
+        while self._heap and self._heap[0][0] <= at.timestamp:
+            due, job_id, attempt = heapq.heappop(self._heap)
+            timer = self._timers.get(job_id)
+            if timer is None or (timer.attempt, timer.due) != (attempt, due):
+                continue
+            if timer.kind == timers.LIMIT and self._ticks - self._resumed < self.policy.lease_ticks:
+                # after an outage of ours, what ended meanwhile gets the time of a lease to say so
+                again.append((due, job_id, attempt))
+                continue
+            if timer.kind == timers.REPUBLISH:
+                if republished == MAX_REPUBLISHED:
+                    again.append((due, job_id, attempt))
+                    break
+                republished += 1
+                timer.due = at.timestamp + self.policy.republish_ms
+                again.append((timer.due, job_id, attempt))
+            found.append(Due(timer.kind, job_id, attempt, at.offset))
+        for entry in again:
+            heapq.heappush(self._heap, entry)
+        return found
+
+    def _met(self, holder: str) -> None:
+        worker = worker_of(holder)
+        known = self._newest.get(worker)
+        if known is None or is_newer(holder, known):
+            self._newest[worker] = holder
+
+    def _is_superseded(self, holder: str) -> bool:
+        """Of one worker id only the newest holder counts: an older process is gone (design §2)."""
+        return is_newer(self._newest.get(worker_of(holder), holder), holder)

@@ -1,0 +1,181 @@
+"""A job's immutable part, and the status document that facts carry (spec §3.2)."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import orjson
+
+from pipeline.identity import task_id, worker_of
+from pipeline.ledger.state import Job
+from pipeline.messages.inbox import NewJob
+from pipeline.messages.needs import Needs
+from pipeline.statuses import Status
+
+#: Fields of a worker's result that stand at the top of the status document, not in `job_info`.
+RESULT_FIELDS = (
+    "error",
+    "short_error",
+    "traceback",
+    "signum",
+    "msg",
+    "msg_details",
+    "celery_hostname",
+    "products",
+    "category",
+)
+#: What of a `started` report the ledger keeps, so that later facts of the attempt can repeat it.
+RUN_FIELDS = ("time_start", "cmd_start", "pid", "job_dir", "job_url", "execute_node")
+_RUN_FIELD_LENGTH = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a submission said about a job, written once; `body` is the `job` of spec §3.2, times in ms.
+
+    `partition` and `offset` name the inbox record it came in, where a worker finds a large one.
+    """
+
+    job_id: str
+    submission_id: str
+    payload_hash: str
+    dedup: bool
+    queued_at: int
+    queue: str
+    priority: int
+    needs: dict[str, Any]
+    body: dict[str, Any]
+    partition: int
+    offset: int
+    time_limit: int | None = None
+    max_wait: int | None = None
+
+    @classmethod
+    def new(cls, job: NewJob, submission: tuple[str, str, bool], time: int, place: tuple[int, int]) -> Self:
+        """Build it for a new job of a submission (id, payload hash, dedup) queued at `time`."""
+        submission_id, payload_hash, dedup = submission
+        body = orjson.loads(job.body)
+        if not isinstance(body, dict):
+            raise ValueError(f"the body of {job.job_id} is no JSON object")
+        return cls(
+            job.job_id,
+            submission_id,
+            payload_hash,
+            dedup,
+            time,
+            job.queue,
+            job.priority,
+            job.needs.record(),
+            body,
+            *place,
+            job.time_limit,
+            job.max_wait,
+        )
+
+    @property
+    def job_type(self) -> str:
+        """The job's type, `unknown` where the submission named none."""
+        return str(self.body.get("type") or "unknown")
+
+    def needs_avoiding(self, workers: tuple[str, ...]) -> Needs:
+        """Return what the job asks of a worker, with the workers that it must avoid."""
+        return Needs.of(self.needs).avoiding(workers)
+
+    def dump(self) -> bytes:
+        """Return the table's value."""
+        return orjson.dumps(asdict(self))
+
+    @classmethod
+    def load(cls, data: bytes) -> Self:
+        """Read the table's value."""
+        return cls(**orjson.loads(data))
+
+    def run_document(self, attempt: int) -> str:
+        """Return what a holder needs to run an attempt, as JSON."""
+        info = {**self.body.get("job_info", {}), **self._queued()}
+        return orjson.dumps(
+            {
+                **self.body,
+                "job_id": self.job_id,
+                "job_info": info,
+                "attempt": attempt,
+                "task_id": task_id(self.job_id, attempt),
+                "submission_id": self.submission_id,
+                "payload_hash": self.payload_hash,
+            }
+        ).decode()
+
+    def status_document(self, job: Job, status: Status, time: int, result: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the whole status document of the job at its state; `result` is what a worker or the ledger adds."""
+        task = task_id(self.job_id, job.attempt)
+        reported = result.get("job_info")
+        info = {
+            **self.body.get("job_info", {}),
+            **self._queued(),
+            **job.run,
+            **(reported if isinstance(reported, dict) else {}),
+        }
+        inner = {
+            **self.body,
+            "job_id": self.job_id,
+            "task_id": task,
+            "retry_count": job.attempt - 1,
+            "priority": job.priority,
+            "delivery_info": {"routing_key": job.queue, "priority": job.priority, "redelivered": job.attempt > 1},
+            "job_info": info,
+        }
+        tags = [tag for tag in (self.body.get("tag"), *(self.body.get("tags") or ())) if tag]
+        extra = {
+            name: result[name] for name in (*RESULT_FIELDS, "dedup_job", "dedup_msg") if result.get(name) is not None
+        }
+        holder = {"holder": job.holder, "celery_hostname": worker_of(job.holder)} if job.holder else {}
+        return {
+            "uuid": task,
+            "job_id": self.job_id,
+            "payload_id": self.submission_id,
+            "submission_id": self.submission_id,
+            "payload_hash": self.payload_hash,
+            "dedup": self.dedup,
+            "status": status,
+            "attempt": job.attempt,
+            "seq": job.seq,
+            "resource": "job",
+            "type": self.job_type,
+            "@version": "1",
+            "@timestamp": iso(time),
+            **({"tags": list(dict.fromkeys(tags))} if tags else {}),
+            **holder,
+            **extra,
+            "job": inner,
+        }
+
+    def _queued(self) -> dict[str, str]:
+        return {"time_queued": iso(self.queued_at), "index": f"job_status-{iso(self.queued_at)[:10].replace('-', '.')}"}
+
+
+def iso(time: int) -> str:
+    """Return ms since the epoch as ISO 8601 in UTC with microseconds and `Z` (spec §1.6).
+
+    >>> iso(1764000000123)
+    '2025-11-24T16:00:00.123000Z'
+    """
+    moment = datetime.fromtimestamp(time // 1000, UTC).replace(tzinfo=None, microsecond=time % 1000 * 1000)
+    return moment.isoformat(timespec="microseconds") + "Z"
+
+
+def short_error(error: str) -> str:
+    """Return at most 35 characters: all, or the first 20 and the last 10 (spec §3.2)."""
+    return error if len(error) <= 35 else f"{error[:20]}.....{error[-10:]}"
+
+
+def run_fields(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the ledger keeps of a `started` report, bounded."""
+    info = result.get("job_info")
+    if not isinstance(info, dict):
+        return {}
+    return {
+        name: value
+        for name, value in info.items()
+        if name in RUN_FIELDS and isinstance(value, (str, int, float)) and len(str(value)) <= _RUN_FIELD_LENGTH
+    }

@@ -1,0 +1,90 @@
+"""What reports do: the current attempt's holder is believed, everybody else is refused and told to stop (design §4)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from pipeline.ledger.case import Case
+from pipeline.ledger.document import run_fields
+from pipeline.ledger.leases import give_up
+from pipeline.ledger.state import Job, Phase, Stub
+from pipeline.messages import report as kinds
+from pipeline.messages.command import PERMIT, Command
+from pipeline.messages.inbox import Report
+from pipeline.statuses import REFUSED, Status
+
+_ENDS = {kinds.COMPLETED: Status.COMPLETED, kinds.FAILED: Status.FAILED}
+
+
+def reported(case: Case, report: Report) -> None:
+    """Apply a report of the current holder; a repeat of what was accepted is nothing, any other is refused."""
+    job = case.family.jobs.get(report.job_id)
+    if job is None or (job.phase, job.attempt, job.holder) != (Phase.LEASED, report.attempt, report.holder):
+        if not _repeats(case.family.done.get(report.job_id), report):
+            _refuse(case, report, job)
+        return
+    handler = _HANDLERS.get(report.kind)
+    if handler is None:
+        case.refuse(report.job_id, REFUSED, f"unknown kind of report: {report.kind[:40]}")
+    else:
+        handler(case, report, job, _result(report))
+
+
+def _refuse(case: Case, report: Report, job: Job | None) -> None:
+    reason = f"{report.kind} of attempt {report.attempt} by {report.holder}: "
+    reason += "unknown or finished" if job is None else f"attempt {job.attempt} is {job.phase}"
+    case.refuse(report.job_id, REFUSED, reason)
+    # a hand-back ends the attempt by itself
+    if report.kind != kinds.RELEASE:
+        case.stop(report.holder, report.job_id, report.attempt, "not the current attempt")
+
+
+def _repeats(stub: Stub | None, report: Report) -> bool:
+    """Say whether the report says again how this very attempt ended."""
+    return stub is not None and (stub.attempt, stub.holder, stub.status) == (
+        report.attempt,
+        report.holder,
+        _ENDS.get(report.kind),
+    )
+
+
+def _result(report: Report) -> dict[str, Any]:
+    try:
+        result = orjson.loads(report.result)
+    except orjson.JSONDecodeError:
+        return {}
+    return result if isinstance(result, dict) else {}
+
+
+def _started(case: Case, report: Report, job: Job, result: Mapping[str, Any]) -> None:
+    if job.status is Status.STARTED:
+        return
+    job = replace(job, started_at=case.time, run=run_fields(result))
+    case.keep(report.job_id, case.record(report.job_id, job, Status.STARTED, result))
+
+
+def _ended(case: Case, report: Report, job: Job, result: Mapping[str, Any]) -> None:
+    case.finish(report.job_id, job, _ENDS[report.kind], result, str(result.get("category") or ""))
+
+
+def _released(case: Case, report: Report, job: Job, result: Mapping[str, Any]) -> None:
+    give_up(case, report.job_id, job, f"released by its worker: {str(result.get('reason', 'no reason'))[:200]}")
+
+
+def _publishing(case: Case, report: Report, job: Job, result: Mapping[str, Any]) -> None:
+    if job.status is not Status.STARTED:
+        case.refuse(report.job_id, REFUSED, "publish before the start")
+        return
+    case.keep(report.job_id, replace(job, permitted=True))
+    case.command(Command(PERMIT, report.holder, report.job_id, report.attempt))
+
+
+_HANDLERS: dict[str, Callable[[Case, Report, Job, Mapping[str, Any]], None]] = {
+    kinds.STARTED: _started,
+    kinds.COMPLETED: _ended,
+    kinds.FAILED: _ended,
+    kinds.RELEASE: _released,
+    kinds.PUBLISH: _publishing,
+}
