@@ -208,6 +208,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m ops.embedded.fetch", description="Download the embedded servers.")
     parser.add_argument("servers", nargs="*", metavar="SERVER", help=f"of {', '.join(ROOTS)}; all by default")
     parser.add_argument("--cache", type=Path, default=None, help=f"folder of downloads; {default_cache()}")
+    parser.add_argument("--paths", action="store_true", help="print where the files are, for scripts")
     options = parser.parse_args(arguments)
     if unknown := set(options.servers) - set(ROOTS):
         parser.error(f"no such server: {', '.join(sorted(unknown))}")
@@ -215,12 +216,14 @@ def main(arguments: Sequence[str]) -> int:
     began = time.monotonic()
     try:
         with reporter() as tell:
-            for server in options.servers or ROOTS:
-                store.ensure(of_server(server), server, tell)
+            paths = [
+                path for server in options.servers or ROOTS for path in store.ensure(of_server(server), server, tell)
+            ]
     except EmbeddedError as failed:
         sys.stderr.write(f"error: {failed}\n")
         return 1
-    sys.stdout.write(f"servers' artifacts are complete in {store.cache} ({time.monotonic() - began:.1f} s)\n")
+    summary = f"servers' artifacts are complete in {store.cache} ({time.monotonic() - began:.1f} s)"
+    sys.stdout.write("\n".join(map(str, paths) if options.paths else [summary]) + "\n")
     return 0
 
 

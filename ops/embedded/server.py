@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from abc import ABC, abstractmethod
@@ -122,6 +123,11 @@ class EmbeddedServer(ABC):
             self._child = None
         return ended > 0
 
+    def wipe(self) -> None:
+        """End the server and remove its data; the downloads stay."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def is_running(self) -> bool:
         """Say whether the server's process lives, whoever started it."""
         return bool(self._processes())
@@ -221,7 +227,8 @@ class EmbeddedServer(ABC):
             self._child = self._launch(ports)
             self._remember(self._child.pid, ports)
             self._await_ready(ports)
-            self._remember(self._processes()[-1].pid, ports)
+            # a launcher may have been the first process and end now
+            self._remember(process.find(self.folder)[-1].pid, ports)
         except BaseException:
             self.stop(timeout=5)
             raise
