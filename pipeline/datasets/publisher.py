@@ -149,12 +149,12 @@ class _Staging:
             urls = [recognition.fill(url, location=self.store.url(location)) for url in rule.publish.urls]
             size += self.publication.stage(self.tree, product.parts, location, extra)
         if rule.browse is None:
-            return urls, urls, size
+            return urls, [], size
         if rule.browse.location is not None:
             location = recognition.fill(rule.browse.location)
             size += self.publication.stage(self.tree, product.parts, location, {}, documents.is_browse_image)
         place = self.store.url(location) if location else ""
-        return urls, [recognition.fill(url, location=place) for url in rule.browse.urls] or urls, size
+        return urls, [recognition.fill(url, location=place) for url in rule.browse.urls], size
 
 
 def _commit(tree: JobTree, publication: Publication, published: Published) -> None:

@@ -99,8 +99,12 @@ class Shelf:
     def take_back(self, place: Path, spare: Path, ours: Callable[[Marker | None], bool]) -> bool:
         """Withdraw a visible product if it is `ours`: what it replaced (at `spare`) returns, else it moves there.
 
-        Returns whether anything changed; a product that somebody else has replaced meanwhile stays.
+        Returns whether anything changed; a product that somebody else has replaced meanwhile stays. Only for
+        attempts that can't show anything any more, so what isn't theirs now needs no lock: a process that
+        stands still inside it holds up nobody else.
         """
+        if not ours(read_marker(place)):
+            return False
         with self.locked(place):
             if not ours(read_marker(place)):
                 return False
