@@ -1,0 +1,126 @@
+"""The servers that tests share: each is started when the first test asks for it, once a session.
+
+`kafka` is a bootstrap string: of an embedded broker, or of one in a container where JOBSTREAM_TEST_BROKER is
+`testcontainers`. `elasticsearch_url` is the URL of an embedded node. `docker_engine` is a client of the engine that
+DOCKER_HOST names, with the images of `ops/containers` built; without an engine its tests are skipped, but fail where CI
+is `true`, so that a green CI has run them. Tests that use one of them get the marker that says so.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import docker
+import psutil
+import pytest
+
+from ops.embedded import process
+from ops.embedded.elasticsearch import EmbeddedElasticsearch
+from ops.embedded.kafka import EmbeddedKafka
+
+PROJECT = Path(__file__).resolve().parent.parent
+CONTAINERS = PROJECT / "ops" / "containers"
+#: not below pytest's own temporary folder, which is closed to the user that Elasticsearch runs as
+SCRATCH = PROJECT / ".cache" / "tests"
+BUSYBOX, PYTHON, KAFKA = "jobstream/busybox:1", "jobstream/python:1", "jobstream/kafka:8.0.0"
+SCRIPTS = {BUSYBOX: "busybox-image.sh", PYTHON: "python-image.sh", KAFKA: "kafka-image.sh"}
+MARKERS = {"kafka": "integration", "elasticsearch_url": "integration", "docker_engine": "docker"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for fixture in getattr(item, "fixturenames", ()):
+            if fixture in MARKERS:
+                item.add_marker(MARKERS[fixture])
+
+
+@pytest.fixture(scope="session")
+def servers_home() -> Iterator[Path]:
+    """A folder for this session's servers; what sessions that were killed left behind is ended and removed."""
+    for left in SCRATCH.glob("*"):
+        if left.name.isdigit() and not psutil.pid_exists(int(left.name)):
+            for folder in left.iterdir():
+                process.end(folder, timeout=5)
+            shutil.rmtree(left, ignore_errors=True)
+    home = SCRATCH / str(os.getpid())
+    home.mkdir(parents=True, exist_ok=True)
+    yield home
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The bootstrap string of a broker without topics."""
+    if os.environ.get("JOBSTREAM_TEST_BROKER") == "testcontainers":
+        yield from _broker_in_a_container(request.getfixturevalue("docker_engine"))
+        return
+    server = EmbeddedKafka(request.getfixturevalue("servers_home"))
+    yield server.start()
+    server.wipe()
+
+
+def _broker_in_a_container(engine: docker.DockerClient) -> Iterator[str]:
+    # read when testcontainers is imported: its own clean-up container needs an image that nobody has here
+    os.environ["TESTCONTAINERS_RYUK_DISABLED"] = "true"
+    os.environ["TESTCONTAINERS_CONNECTION_MODE"] = "docker_host"
+    from testcontainers.community.kafka import KafkaContainer
+
+    _ensure_image(engine, KAFKA)
+    container = KafkaContainer(KAFKA).with_kraft().with_kwargs(mem_limit="1g")
+    try:
+        yield container.start(timeout=90).get_bootstrap_server().replace("localhost", "127.0.0.1")
+    finally:
+        container.stop()
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_url(servers_home: Path) -> Iterator[str]:
+    """The URL of an Elasticsearch node without indices."""
+    server = EmbeddedElasticsearch(servers_home, heap_mib=384)
+    yield server.start()
+    server.wipe()
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator[docker.DockerClient]:
+    """A client of the Docker engine, where BUSYBOX and PYTHON can be run."""
+    try:
+        client = docker.from_env()
+        client.ping()
+    except docker.errors.DockerException as absent:
+        _unavailable(f"no Docker engine answers (DOCKER_HOST={os.environ.get('DOCKER_HOST')}): {absent}")
+    for image in (BUSYBOX, PYTHON):
+        _ensure_image(client, image)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def busybox_image(docker_engine: docker.DockerClient) -> str:
+    """The tag of the smallest image with a shell."""
+    return BUSYBOX
+
+
+@pytest.fixture(scope="session")
+def python_image(docker_engine: docker.DockerClient) -> str:
+    """The tag of the image with Python 3.11."""
+    return PYTHON
+
+
+def _ensure_image(client: docker.DockerClient, tag: str) -> None:
+    try:
+        client.images.get(tag)
+    except docker.errors.ImageNotFound:
+        script = [CONTAINERS / SCRIPTS[tag], tag]
+        built = subprocess.run(script, capture_output=True, text=True, timeout=300, check=False)
+        if built.returncode != 0:
+            _unavailable(f"the image {tag} is missing and can't be built here: {built.stderr.strip()[-500:]}")
+
+
+def _unavailable(reason: str) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
