@@ -1,0 +1,210 @@
+"""What makes jobs of a job type: the operator's `orchestrator_jobs.json`, or the catch-all (spec §1.5)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from pipeline.identity import type_of
+from pipeline.submission.errors import CreatorsError, UnacceptableError
+from pipeline.submission.loader import Loader
+from pipeline.submission.request import Object, Seconds, Submission, faults
+from pipeline.topology import QUEUE_NAME
+
+#: The pass-through creator of types that have no other: the payload becomes the job's params.
+CATCH_ALL = "utils.get_job_json"
+#: Bytes of `orchestrator_jobs.json`.
+_MAX_FILE = 4 << 20
+
+Function = Callable[..., Any]
+
+
+class CreatorConfig(BaseModel):
+    """One creator of a job type; limits in seconds override the submission's."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    job_name: str = Field(min_length=1, max_length=200)
+    function: str = Field(min_length=1, max_length=500)
+    job_queues: list[str] = Field(min_length=1, max_length=100)
+    soft_time_limit: Seconds | None = None
+    time_limit: Seconds | None = None
+
+    @field_validator("job_queues")
+    @classmethod
+    def _queues_are_topic_names(cls, queues: list[str]) -> list[str]:
+        for queue in queues:
+            if not QUEUE_NAME.fullmatch(queue):
+                raise ValueError(f"{queue!r} is no queue name: {QUEUE_NAME.pattern}")
+        return list(dict.fromkeys(queues))
+
+
+class TypeConfig(BaseModel):
+    """A job type and the creators that all make jobs of it."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    job_type: str = Field(min_length=1, max_length=500)
+    job_creators: list[CreatorConfig] = Field(min_length=1, max_length=100)
+
+    @field_validator("job_creators")
+    @classmethod
+    def _names_differ(cls, creators: list[CreatorConfig]) -> list[CreatorConfig]:
+        # a job's id is made of its creator's name: two of one name would make one job
+        names = [creator.job_name for creator in creators]
+        if len(set(names)) < len(names):
+            raise ValueError("two creators have the same job_name")
+        return creators
+
+
+class File(BaseModel):
+    """The whole file."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    configs: list[TypeConfig]
+
+
+class Created(BaseModel):
+    """What a creator returns."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
+
+    type: str = Field(min_length=1, max_length=512)
+    params: dict[str, Any]
+    localize_urls: list[str | dict[str, Any]] = Field(default_factory=list)
+    name: str | None = Field(None, max_length=512)
+    tag: str | None = None
+    username: str | None = None
+    command: Any = None
+    container_image_name: str | None = None
+    container_image_url: str | None = None
+    container_image_urls: dict[str, str] | None = None
+    container_mappings: dict[str, str | list[str]] | None = None
+    runtime_options: dict[str, Any] | None = None
+    dependency_images: list[dict[str, Any]] | None = None
+    context: Object | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Creator:
+    """One creator with its queues; `function` is None for the pass-through, else it is called in a thread."""
+
+    name: str
+    queues: tuple[str, ...]
+    function: Function | None = None
+    takes_type: bool = False
+    soft_time_limit: int | None = None
+    time_limit: int | None = None
+
+    def create(self, submission: Submission) -> Created:
+        """Return the job that this creator makes; raises UnacceptableError naming the creator where it fails."""
+        if self.function is None:
+            return pass_through(submission)
+        # a creator gets its own copy: what it changes is no other creator's business
+        payload = orjson.loads(orjson.dumps(submission.payload))
+        try:
+            made = self.function(payload, submission.type) if self.takes_type else self.function(payload)
+        except Exception as error:
+            raise UnacceptableError(f"job creator {self.name}: {type(error).__name__}: {error}"[:2000]) from error
+        return self._checked(made)
+
+    def _checked(self, made: Any) -> Created:
+        try:
+            plain = orjson.loads(orjson.dumps(made))
+            if not isinstance(plain, dict):
+                raise TypeError(f"it returned a {type(made).__name__}, and a dict is needed")
+            return Created.model_validate({key: value for key, value in plain.items() if value is not None})
+        except ValidationError as error:
+            raise UnacceptableError(f"job creator {self.name}: {faults(error)}") from error
+        except (TypeError, ValueError, RecursionError) as error:
+            raise UnacceptableError(f"job creator {self.name}: {error}"[:2000]) from error
+
+
+def pass_through(submission: Submission) -> Created:
+    """Return the job that the payload itself describes."""
+    specification = submission.payload.get("job_specification")
+    images = specification.get("dependency_images") if isinstance(specification, dict) else None
+    made = {
+        "type": submission.type,
+        "params": submission.payload,
+        "localize_urls": submission.payload.get("localize_urls") or [],
+        "dependency_images": images or None,
+    }
+    try:
+        return Created.model_validate(made)
+    except ValidationError as error:
+        raise UnacceptableError(f"payload: {faults(error)}") from error
+
+
+def default_queue(job_type: str) -> str:
+    """Return the queue of a type that names none: its own name, in the letters that a topic may have.
+
+    >>> default_queue("job-hello:v1.0")
+    'job-hello__v1.0'
+    """
+    return job_type.replace(":", "__").lower()
+
+
+class Creators:
+    """The creators of every configured job type; an unconfigured one has the catch-all."""
+
+    def __init__(self, configured: Mapping[str, tuple[Creator, ...]] | None = None) -> None:
+        self._configured = dict(configured or {})
+
+    def of(self, submission: Submission) -> tuple[Creator, ...]:
+        """Return what makes jobs of this submission; raises UnacceptableError where a queue's name is none."""
+        known = self._configured.get(submission.type)
+        if known is not None:
+            return known
+        queue = submission.job_queue or default_queue(submission.type)
+        if not QUEUE_NAME.fullmatch(queue):
+            whose = "job_queue" if submission.job_queue else "the job type's own queue"
+            raise UnacceptableError(f"{whose}: {queue[:200]!r} is no queue name, which is {QUEUE_NAME.pattern}")
+        return (Creator(CATCH_ALL, (queue,)),)
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The job types that are configured."""
+        return tuple(self._configured)
+
+
+def load(file: Path | None, directory: Path | None) -> Creators:
+    """Read `orchestrator_jobs.json` and load each function that it names; without a file all is catch-all.
+
+    Raises CreatorsError for a file or function that can't be used: at the start, not at the first submission.
+    """
+    if file is None:
+        return Creators()
+    loader = Loader(directory)
+    configured: dict[str, tuple[Creator, ...]] = {}
+    for config in _read(file).configs:
+        name = type_of(config.job_type)
+        if name in configured:
+            raise CreatorsError(f"{file}: job type {name} appears twice")
+        configured[name] = tuple(_creator(one, loader) for one in config.job_creators)
+    return Creators(configured)
+
+
+def _read(file: Path) -> File:
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(_MAX_FILE + 1)
+        if len(data) > _MAX_FILE:
+            raise CreatorsError(f"{file}: longer than {_MAX_FILE} bytes")
+        return File.model_validate(orjson.loads(data))
+    except ValidationError as error:
+        raise CreatorsError(f"{file}: {faults(error)}") from error
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise CreatorsError(f"{file}: {error}") from error
+
+
+def _creator(config: CreatorConfig, loader: Loader) -> Creator:
+    queues = tuple(config.job_queues)
+    if config.function == CATCH_ALL:
+        return Creator(config.job_name, queues, None, False, config.soft_time_limit, config.time_limit)
+    function, takes_type = loader.load(config.function)
+    return Creator(config.job_name, queues, function, takes_type, config.soft_time_limit, config.time_limit)
