@@ -43,7 +43,8 @@ class DeliveryError(Exception):
 
     def __init__(self, error: KafkaError) -> None:
         super().__init__(error.str())
-        self.refused = error.code() in REFUSALS
+        self.code: int = error.code()
+        self.refused = self.code in REFUSALS
 
 
 @dataclass(frozen=True, slots=True)

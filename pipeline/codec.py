@@ -120,7 +120,10 @@ class Codec:
             raw = self._registry.schema_of(schema_id)
             if raw is None:
                 raise DecodeError(f"unknown schema id {schema_id}")
-            self._foreign[schema_id] = fastavro.parse_schema(raw)
+            try:
+                self._foreign[schema_id] = fastavro.parse_schema(raw)
+            except Exception as error:  # fastavro raises whatever the schema leads it to
+                raise DecodeError(f"schema id {schema_id} is no usable Avro schema: {error}"[:500]) from error
         return self._foreign[schema_id]
 
     def _read(self, name: str, data: bytes, start: int, writer: Any) -> Record:

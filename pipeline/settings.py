@@ -54,6 +54,9 @@ class GateSettings(_Section):
     auto_declare: bool = Field(True, description="declare a job type's queue when its first job comes")
     max_queues: int = Field(1000, ge=1, description="queues that may be declared on the way; more are refused")
     threads: int = Field(2, ge=1, le=64, description="threads that job creators run in")
+    creator_timeout: float = Field(60.0, gt=0, description="s that a job creator may take; then its job is rejected")
+    session_ms: int = Field(6000, ge=3000, description="ms until a dead gate's partitions move")
+    lag_check_ms: int = Field(500, ge=50, description="ms between two looks at how far the inbox lags")
 
 
 class LedgerSettings(_Section):
