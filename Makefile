@@ -1,0 +1,47 @@
+# Everyday commands; `make help` lists them. Each needs nothing but Python 3.11+, make, and what `make setup` installs.
+.DEFAULT_GOAL := help
+.PHONY: help setup fetch demo test lint format bench lock images clean
+PY := .venv/bin/python
+
+help: ## say what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: ## make .venv with the pinned packages; again only when they change
+	@ops/setup.sh
+
+fetch: setup ## download and verify Kafka and Elasticsearch ahead of the first start
+	@$(PY) -m ops.embedded.fetch
+
+demo: setup ## run the demo; DEMO_ENGINE=process|docker says what runs its jobs
+	@$(PY) -m ops.demo
+
+test: setup ## run all tests: unit, integration, acceptance (those with containers need DOCKER_HOST or a local Docker)
+	$(PY) -m pytest
+
+lint: setup ## check style, format, types and shell syntax
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	@for script in .ci/run ops/*.sh ops/containers/*.sh; do bash -n $$script || exit 1; done
+
+format: setup ## put the code into the format that lint checks
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench: setup ## measure throughput and latency on this machine
+	@$(PY) -m ops.bench
+
+lock: setup ## for maintainers: solve Python's and the servers' dependencies anew
+	.venv/bin/pip-compile -q --all-extras --allow-unsafe --generate-hashes --no-emit-find-links --no-emit-index-url \
+		--output-file=requirements.lock --strip-extras pyproject.toml
+	$(PY) -m ops.embedded.artifacts lock
+
+images: setup ## build the job images on Debian with Docker; no registry is needed
+	@ops/containers/busybox-image.sh
+	@ops/containers/python-image.sh
+	@ops/containers/demo-image.sh
+
+clean: ## remove .venv and all caches of the project; the data in .jobstream stays
+	@[ ! -d .cache/ci/docker ] || ops/containers/dockerd.sh stop .cache/ci/docker
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
