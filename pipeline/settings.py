@@ -10,7 +10,6 @@ import secrets
 import socket
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -120,6 +119,11 @@ class SinkSettings(_Section):
     timeout: float = Field(30.0, gt=0, description="seconds that a request may take")
     index_prefix: str = Field("", pattern=r"^[a-z0-9._-]{0,40}$", description="before each index's name")
     shards: int = Field(1, ge=1, le=64, description="primary shards of each index")
+    replicas: int = Field(0, ge=0, le=9, description="copies of each shard; 0 for a single node")
+    refresh: str = Field("1s", pattern=r"^\d+(ms|s|m)$", description="time until a written document is found")
+    group: str = Field("jobstream-sink", pattern=r"^[a-z0-9._-]{1,80}$", description="a new one reads all facts again")
+    instance: str | None = Field(None, description="static group instance id; none: host name and home")
+    session_ms: int = Field(10_000, ge=3000, description="ms until a dead sink's partitions move")
 
 
 class EmbeddedSettings(_Section):
@@ -210,9 +214,26 @@ class Settings(BaseSettings):
         finally:
             fresh.unlink()
 
-    def environment(self) -> dict[str, Any]:
-        """Return the variables that make a child process read the same settings."""
-        return {**os.environ, "JOBSTREAM_HOME": str(self.home.resolve())}
+    def environment(self) -> dict[str, str]:
+        """Return the variables that make a child process read these settings, wherever they came from.
+
+        It holds the token key where that was set: hand it to agents, never to jobs.
+        """
+        own = {f"JOBSTREAM_{name.upper()}": self._as_text(name) for name in type(self).model_fields}
+        others = {name: value for name, value in os.environ.items() if name.upper().partition("__")[0] not in own}
+        return others | {name: text for name, text in own.items() if text is not None}
+
+    def _as_text(self, name: str) -> str | None:
+        value = getattr(self, name)
+        match value:
+            case BaseModel():
+                return value.model_dump_json()
+            case SecretStr():
+                return value.get_secret_value()
+            case Path():
+                return str(value.resolve())
+            case _:
+                return None if value is None else str(value)
 
 
 @lru_cache(maxsize=16)

@@ -138,6 +138,12 @@ class EmbeddedServer(ABC):
         ports = self._state().get("ports")
         return self._endpoint(ports) if ports and self.is_running() else None
 
+    @property
+    def ports(self) -> dict[str, int]:
+        """The ports of the running server, by use; none where it does not run."""
+        ports = self._state().get("ports")
+        return dict(ports) if ports and self.is_running() else {}
+
     def status(self) -> ServerStatus:
         """Look at the server; asks it whether it is ready."""
         processes = self._processes()

@@ -1,0 +1,145 @@
+"""One agent as a detached process: it outlives whoever started it, and is found again by its home and arguments."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from ops.cluster.process_status import ProcessStatus
+
+#: bytes of a log beyond which the next start puts it aside as `NAME.log.1`
+LOG_LIMIT = 16 << 20
+_POLL = 0.05
+
+
+class AgentProcess:
+    """The agent `name` of the installation in `home`, run as `jobstream --home HOME ARGUMENTS…`.
+
+    A pid alone proves nothing, pids are reused: only a process that shows these very arguments is taken for the agent.
+    Its pid is in HOME/run/NAME.pid; where that file is stale or missing, the process is searched for.
+    """
+
+    def __init__(self, home: Path, name: str, arguments: Sequence[str]) -> None:
+        self.home = home.resolve()
+        self.name = name
+        self._arguments = ["--home", str(self.home), *arguments]
+        self._pid_file = self.home / "run" / f"{name}.pid"
+        self._child: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
+
+    @property
+    def log(self) -> Path:
+        """What the agent prints."""
+        return self.home / "logs" / f"{self.name}.log"
+
+    def start(self, environment: Mapping[str, str]) -> int:
+        """Start the agent in a session of its own and return its pid; one that runs already is left alone."""
+        running = self.find()
+        if running is not None:
+            return running.pid
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self._put_aside()
+        self._log_start = self.log.stat().st_size if self.log.exists() else 0
+        # -P: a folder `ops` below the current one must not be taken for ours
+        command = [sys.executable, "-P", "-m", "ops.cli.main", *self._arguments]
+        with self.log.open("ab") as output:
+            self._child = subprocess.Popen(
+                command,
+                env={**environment, "PYTHONUNBUFFERED": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._remember(self._child.pid)
+        return self._child.pid
+
+    def find(self) -> psutil.Process | None:
+        """Return the agent's process, None where it doesn't run."""
+        if self._child is not None and self._child.poll() is not None:
+            self._child = None
+        recorded = self._recorded()
+        if recorded is not None:
+            return recorded
+        found = next((process for pid in psutil.pids() if (process := self._mine(pid))), None)
+        if found is not None:
+            self._remember(found.pid)
+        return found
+
+    def status(self, kind: str) -> ProcessStatus:
+        """Look at the process."""
+        process = self.find()
+        if process is not None:
+            # it may end while it is looked at
+            with contextlib.suppress(psutil.Error):
+                memory, since = process.memory_info().rss, process.create_time()
+                return ProcessStatus(self.name, kind, True, process.pid, "", memory, since, self.log)
+        return ProcessStatus(self.name, kind, False, None, "", 0, None, self.log)
+
+    def stop(self, timeout: float) -> bool:
+        """End the agent with SIGTERM, with SIGKILL after `timeout` seconds; return whether it ran."""
+        process = self.find()
+        if process is None:
+            self._pid_file.unlink(missing_ok=True)
+            return False
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+            if not self.wait(timeout):
+                process.kill()
+                self.wait(10.0)
+        self._pid_file.unlink(missing_ok=True)
+        return True
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until the process has ended, `timeout` seconds at most; return whether it has."""
+        deadline = time.monotonic() + timeout
+        while self._recorded() is not None:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL)
+            if self._child is not None:
+                # a child that nobody asks stays a zombie
+                self._child.poll()
+        return True
+
+    def tail(self, lines: int = 15) -> list[str]:
+        """Return the last lines that this start printed."""
+        try:
+            with self.log.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(self._log_start if self._log_start <= size else 0, size - 64 * 1024))
+                return file.read().decode(errors="replace").splitlines()[-lines:]
+        except OSError:
+            return []
+
+    def _put_aside(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if self.log.stat().st_size > LOG_LIMIT:
+                self.log.replace(self.log.with_name(f"{self.log.name}.1"))
+
+    def _remember(self, pid: int) -> None:
+        self._pid_file.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self._pid_file.with_suffix(f".{os.getpid()}")
+        fresh.write_text(str(pid))
+        fresh.replace(self._pid_file)
+
+    def _recorded(self) -> psutil.Process | None:
+        try:
+            return self._mine(int(self._pid_file.read_text()))
+        except (OSError, ValueError):
+            return None
+
+    def _mine(self, pid: int) -> psutil.Process | None:
+        try:
+            process = psutil.Process(pid)
+            # a zombie has ended; its parent just has not asked yet
+            alive = process.status() != psutil.STATUS_ZOMBIE
+            arguments = process.cmdline()[-len(self._arguments) :]
+        except (psutil.Error, ValueError, OverflowError):
+            return None
+        return process if alive and arguments == self._arguments else None

@@ -1,0 +1,92 @@
+"""Whether an agent serves: what each kind shows to the brokers once it does."""
+
+import time
+from collections.abc import Callable
+
+from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from agents.bus import client_config, consumer
+from agents.registry import codec
+from pipeline.codec import DecodeError
+from pipeline.messages.status import WorkerStatus
+from pipeline.settings import Settings
+from pipeline.topology import ORCHESTRATOR_ID
+
+#: Seconds that a question may take.
+_ASK = 5.0
+
+
+class Readiness:
+    """Asks the brokers. An agent with consumer groups is ready once each is stable with a member of the agent's.
+
+    A worker is ready once a status of a holder that started after `since` has come: then it gets jobs.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._codec = codec(settings)
+        self._admin = AdminClient(client_config(settings, "jobstream-up"))
+        self._statuses: Consumer | None = None
+        self._seen: dict[str, int] = {}
+
+    def of(self, kind: str, worker_id: str, pid: int, since: int) -> Callable[[], bool]:
+        """Return the question whether an agent that started at `since` (ms) with this pid is ready."""
+        if kind == "worker":
+            return lambda: self._has_told(worker_id, since)
+        names = [self._settings.topology.name(group) for group in self._groups(kind)]
+        return lambda: all(self._is_member(name, pid) for name in names)
+
+    def close(self) -> None:
+        """Let go of the brokers."""
+        if self._statuses is not None:
+            self._statuses.close()
+
+    def _groups(self, kind: str) -> tuple[str, ...]:
+        match kind:
+            case "orchestrator":
+                return (ORCHESTRATOR_ID, "jobstream-gate")
+            case "sink":
+                return (self._settings.sink.group,)
+            case _:
+                return (f"jobstream-{kind}",)
+
+    def _is_member(self, group: str, pid: int) -> bool:
+        try:
+            future = self._admin.describe_consumer_groups([group], request_timeout=_ASK)[group]
+            description = future.result(timeout=_ASK + 1)
+        except (KafkaException, TimeoutError):
+            return False
+        # a member that was killed stays in its group for a while: the pid in the client id tells them apart
+        mine = any(member.client_id.endswith(f"-{pid}") for member in description.members)
+        return mine and description.state == ConsumerGroupState.STABLE
+
+    def _has_told(self, worker_id: str, since: int) -> bool:
+        self._read_statuses()
+        return self._seen.get(worker_id, -1) >= since
+
+    def _read_statuses(self) -> None:
+        topic = self._settings.topology.status
+        try:
+            if self._statuses is None:
+                self._statuses = consumer(self._settings, "jobstream-up-statuses")
+                minute_ago = int(time.time() * 1000) - 60_000
+                (start,) = self._statuses.offsets_for_times([TopicPartition(topic.name, 0, minute_ago)], timeout=_ASK)
+                self._statuses.assign([start])
+            messages = self._statuses.consume(500, timeout=0.2)
+        except KafkaException:
+            return
+        for message in messages:
+            if message.error() is not None:
+                continue
+            try:
+                status = WorkerStatus.of(self._codec.decode("status", message.value()))
+            except (DecodeError, KeyError, TypeError, ValueError):
+                continue
+            self._seen[status.worker_id] = started_at(status.holder)
+
+
+def started_at(holder: str) -> int:
+    """Return when a holder's process started (ms), -1 where it doesn't say."""
+    start = holder.split(":")[1] if holder.count(":") >= 2 else ""
+    return int(start) if start.isdigit() else -1
