@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +56,10 @@ class Delivered:
     timestamp: int
 
 
+#: How the delivery of a record ended.
+Outcome = Delivered | DeliveryError
+
+
 def client_config(settings: Settings, client_id: str) -> dict[str, Any]:
     """Return what every client needs: brokers, id, security; back-offs short enough for a restarting broker."""
     return {
@@ -96,26 +100,46 @@ class Publisher:
         """
         future: Future[Delivered] = Future()
 
-        def delivered(error: KafkaError | None, message: Message) -> None:
-            if error is not None:
-                future.set_exception(DeliveryError(error))
+        def delivered(outcome: Outcome) -> None:
+            if isinstance(outcome, DeliveryError):
+                future.set_exception(outcome)
             else:
-                future.set_result(Delivered(message.partition(), message.offset(), message.timestamp()[1]))
+                future.set_result(outcome)
+
+        self.produce(topic, key, value, partition, delivered, headers)
+        return future
+
+    def produce(
+        self,
+        topic: Topic,
+        key: str | bytes,
+        value: bytes | None,
+        partition: int,
+        delivered: Callable[[Outcome], None],
+        headers: Headers = (),
+    ) -> None:
+        """Queue a record like `send`; `delivered` is called with the outcome, in the publisher's own thread."""
+
+        def called_back(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                delivered(DeliveryError(error))
+            else:
+                delivered(Delivered(message.partition(), message.offset(), message.timestamp()[1]))
 
         deadline = time.monotonic() + DELIVERY_TIMEOUT_MS / 1000
         while True:
             try:
                 self._producer.produce(
-                    topic.name, value, key, partition=partition, headers=list(headers) or None, on_delivery=delivered
+                    topic.name, value, key, partition=partition, headers=list(headers) or None, on_delivery=called_back
                 )
-                return future
+                return
             except BufferError:
                 if time.monotonic() > deadline:
                     raise
                 self._producer.poll(0.05)
             except KafkaException as error:
-                future.set_exception(DeliveryError(error.args[0]))
-                return future
+                delivered(DeliveryError(error.args[0]))
+                return
 
     def close(self, timeout: float = CALL_TIMEOUT) -> int:
         """Deliver what is queued; return how many records were still undelivered after `timeout` seconds."""

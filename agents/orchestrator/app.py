@@ -1,0 +1,151 @@
+"""The orchestrator's Faust app: which partitions it owns, and the loop that applies their records."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import faust
+import structlog
+
+from agents.bus import Publisher
+from agents.faust_worker import die, faust_app
+from agents.held_event import acknowledge
+from agents.orchestrator.guard import StallGuard
+from agents.orchestrator.inbox_identity import WrongInboxError, check, inbox_ends, inbox_id
+from agents.orchestrator.merging_table import MergingTable
+from agents.orchestrator.outputs import Outputs
+from agents.orchestrator.partition import Partition, Record
+from agents.orchestrator.tables import LedgerTables
+from agents.orchestrator.ticker import tick
+from pipeline.codec import Codec
+from pipeline.ledger.policy import Policy
+from pipeline.messages.inbox import Inbox, PolicySet
+from pipeline.settings import Settings
+from pipeline.topology import ORCHESTRATOR_ID
+
+log = structlog.stdlib.get_logger(__name__)
+
+#: Records that are applied together at most: their deliveries are awaited once.
+_BATCH = 100
+#: Small buffers: there is a database for each table and partition, and a family is small.
+_ROCKSDB = {
+    "write_buffer_size": 2 * 1024 * 1024,
+    "max_write_buffer_number": 2,
+    "block_cache_size": 2 * 1024 * 1024,
+    "max_open_files": 64,
+}
+
+
+class Orchestrator:
+    """Owns inbox partitions through Faust and applies their records with `pipeline.ledger`."""
+
+    def __init__(self, settings: Settings, codec: Codec, publisher: Publisher) -> None:
+        self.settings = settings
+        self._topology = settings.topology
+        self._codec = codec
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns() // 1_000_000}"
+        self._outputs = Outputs(publisher, codec, self._topology, settings.key())
+        self._guard = StallGuard(settings.ledger.session_ms)
+        self._owned: dict[int, Partition] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._inbox_id = inbox_id(settings)
+        rocksdb = settings.ledger.store == "rocksdb"
+        self.app = faust_app(
+            settings,
+            ORCHESTRATOR_ID,
+            session_ms=settings.ledger.session_ms,
+            instance=settings.ledger.instance,
+            Table=MergingTable,
+            store="rocksdb://?driver=rocksdict" if rocksdb else "memory://",
+        )
+        options = {"options": _ROCKSDB} if rocksdb else {}
+        self._tables = LedgerTables(self.app, self._topology, **options)
+        self._wire()
+
+    def _wire(self) -> None:
+        app = self.app
+        inbox = app.topic(self._topology.inbox.name, key_type=bytes, value_type=bytes)
+        app.agent(inbox, name="ledger", isolated_partitions=True, concurrency=1)(self._ledger)
+        app.on_partitions_revoked.connect(self._on_revoked, weak=False)
+        app.on_rebalance_complete.connect(self._on_recovered, weak=False)
+        app.task(self._guard.run)
+
+    async def _ledger(self, stream: faust.StreamT[bytes]) -> None:
+        async for events in _batches(stream):
+            partition = self._owned.get(events[0].message.partition)
+            if partition is None:
+                # lost since they were fetched: the new owner reads them again
+                continue
+            self._guard.check()
+            await partition.apply([_record(event) for event in events])
+            self._guard.check()
+            for event in events:
+                await acknowledge(stream, event)
+
+    async def _on_revoked(self, _sender: Any, revoked: Any = None, **_: Any) -> None:
+        self._owned.clear()
+        for task in self._tasks:
+            task.cancel()
+        self._tasks.clear()
+
+    async def _on_recovered(self, _sender: Any, **_: Any) -> None:
+        await self._on_revoked(None)
+        name = self._topology.inbox.name
+        numbers = sorted(tp.partition for tp in self.app.assignor.assigned_actives() if tp.topic == name)
+        ends = await asyncio.to_thread(inbox_ends, self.settings)
+        for number in numbers:
+            partition = Partition(number, self._tables, self._outputs, self._codec, self._guard.check)
+            await partition.recover()
+            self._verify(number, ends[number])
+            await self._announce_policy(number)
+            self._owned[number] = partition
+            self._tasks.append(asyncio.create_task(self._tick(partition)))
+        log.info("owns partitions", partitions=numbers, jobs=sum(p.clock.unfinished for p in self._owned.values()))
+
+    def _verify(self, number: int, end: int) -> None:
+        stored = self._tables.policy(number)
+        highest = self._tables.highest_offset(number, self._tables.active(number))
+        try:
+            check(number, stored[0] if stored else None, self._inbox_id, highest, end)
+        except WrongInboxError as error:
+            die(f"refusing to start: {error}")
+
+    async def _announce_policy(self, number: int) -> None:
+        wanted = _policy(self.settings)
+        stored = self._tables.policy(number)
+        if stored is None or stored[1] != wanted:
+            message = Inbox("", PolicySet(self._inbox_id, wanted.json()))
+            await self._outputs.publish([self._outputs.inbox(message, number)], number)
+
+    async def _tick(self, partition: Partition) -> None:
+        try:
+            await tick(partition, self._outputs, self._owner)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            die("a tick could not be produced", error)
+
+
+async def _batches(stream: faust.StreamT[bytes]) -> AsyncIterator[list[faust.EventT[bytes]]]:
+    """Yield what has arrived, without waiting for more than the first event."""
+    queue = stream.channel.queue
+    async with contextlib.aclosing(stream.noack().events()) as events:
+        async for event in events:
+            batch = [event]
+            while len(batch) < _BATCH and not queue.empty():
+                batch.append(await anext(events))
+            yield batch
+
+
+def _record(event: faust.EventT[bytes]) -> Record:
+    message = event.message
+    return Record(message.offset, round(message.timestamp * 1000), message.key, message.value or b"")
+
+
+def _policy(settings: Settings) -> Policy:
+    known = settings.ledger.model_dump()
+    return Policy(**{name: known[name] for name in Policy.__dataclass_fields__})

@@ -1,0 +1,125 @@
+"""A Faust table whose changelog is merged, never believed (design §4).
+
+Nothing fences an old owner: a paused process that wakes up may write stale changelog records after the new owner's.
+Every value therefore starts with the inbox offset that it includes, and tombstones carry it in a header; recovery
+and standby keep, per key, what has the greater offset. Where a smaller one came later, the greater one is written to
+the changelog again, because compaction would keep only the last.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
+
+from faust.tables.table import Table
+from faust.types import TP, EventT
+
+OFFSET_BYTES = 8
+#: Header of a tombstone: the inbox offset of the message that deleted the row.
+OFFSET_HEADER = "offset"
+
+
+def pack(offset: int, body: bytes) -> bytes:
+    """Return the stored value: the inbox offset that it includes, then the body."""
+    return offset.to_bytes(OFFSET_BYTES, "big", signed=True) + body
+
+
+def offset_of(value: bytes | None) -> int:
+    """Return the inbox offset that a stored value includes; -2 where there is none, below any real one."""
+    return -2 if value is None else int.from_bytes(value[:OFFSET_BYTES], "big", signed=True)
+
+
+def body_of(value: bytes) -> bytes:
+    """Return the body of a stored value."""
+    return value[OFFSET_BYTES:]
+
+
+class MergingTable(Table):  # type: ignore[misc]  # Faust is untyped here
+    """Rows of bytes by partition and key, in RocksDB or in memory; each partition's rows are its own.
+
+    The shell writes the changelog itself (`records` of what it `put`), so that it can await the delivery.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._set_back: dict[int, dict[bytes, bytes]] = {}
+
+    def get_row(self, partition: int, key: bytes) -> bytes | None:
+        """Return the stored value, None where there is no row."""
+        if self._is_rocksdb:
+            return cast("bytes | None", self.data._db_for_partition(partition).get(key))
+        return cast("bytes | None", self.data.data.get(_memory_key(partition, key)))
+
+    def put_row(self, partition: int, key: bytes, value: bytes | None) -> None:
+        """Store a value, or delete the row."""
+        if self._is_rocksdb:
+            database = self.data._db_for_partition(partition)
+            if value is None:
+                database.delete(key)
+            else:
+                database.put(key, value)
+        elif value is None:
+            self.data.data.pop(_memory_key(partition, key), None)
+        else:
+            self.data.data[_memory_key(partition, key)] = value
+
+    def rows(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
+        """Yield key and stored value of every row of a partition."""
+        if self._is_rocksdb:
+            for key, value in self.data._db_for_partition(partition).items():
+                if key != self.data.offset_key:
+                    yield key, value
+        else:
+            start = _memory_key(partition, b"")
+            for key, value in list(self.data.data.items()):
+                if key.startswith(start):
+                    yield key[len(start) :], value
+
+    def delivered(self, partition: int, offset: int) -> None:
+        """Advance the persisted offset over an own write, only while no other writer's record lies between."""
+        if not self._is_rocksdb:
+            return
+        changelog = TP(self.changelog_topic_name, partition)
+        have = self.data.persisted_offset(changelog)
+        if offset == (0 if have is None else have + 1):
+            self.data.set_persisted_offset(changelog, offset)
+
+    def apply_changelog_batch(self, batch: Iterable[EventT]) -> None:
+        """Take over recovered records, each only where it includes at least as much as what is here."""
+        ends: dict[TP, int] = {}
+        for event in batch:
+            message = event.message
+            ends[message.tp] = max(ends.get(message.tp, -1), message.offset)
+            self._merge(message.partition, message.key, message.value, message.headers)
+        if self._is_rocksdb:
+            for changelog, offset in ends.items():
+                self.data.set_persisted_offset(changelog, offset)
+
+    def take_set_back(self, partition: int) -> dict[bytes, bytes]:
+        """Return, once, the rows whose last changelog record includes less than the row: to be written again."""
+        rows = self._set_back.pop(partition, {})
+        return {key: value for key, value in rows.items() if self.get_row(partition, key) == value}
+
+    def _merge(self, partition: int, key: bytes, value: bytes | None, headers: Any) -> None:
+        stored = self.get_row(partition, key)
+        offset = offset_of(value) if value is not None else _header_offset(headers)
+        if stored is not None and offset < offset_of(stored):
+            self._set_back.setdefault(partition, {})[key] = stored
+            return
+        self._set_back.get(partition, {}).pop(key, None)
+        self.put_row(partition, key, value)
+
+    @property
+    def _is_rocksdb(self) -> bool:
+        return hasattr(self.data, "_db_for_partition")
+
+
+def _memory_key(partition: int, key: bytes) -> bytes:
+    return b"%d/" % partition + key
+
+
+def _header_offset(headers: Any) -> int:
+    """Return the offset in a tombstone's headers; one without was not written here, and is believed."""
+    pairs = headers.items() if hasattr(headers, "items") else headers or ()
+    for name, value in pairs:
+        if name == OFFSET_HEADER:
+            return int(value)
+    return 1 << 62

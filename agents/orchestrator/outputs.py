@@ -1,0 +1,151 @@
+"""Publishes what decisions put out, and says which of it the broker refused."""
+
+import asyncio
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+import structlog
+
+from agents.bus import DeliveryError, Headers, Outcome, Publisher
+from agents.orchestrator.tables import Row
+from pipeline.codec import Codec
+from pipeline.identity import token, worker_of
+from pipeline.ledger.decision import Decision
+from pipeline.messages.command import GRANT, Command
+from pipeline.messages.inbox import Due, Inbox, OutputRefused
+from pipeline.messages.report import TICK, WorkerReport
+from pipeline.topology import Topic, Topology
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One record to publish; `family` and `job_id` name what fails where the broker refuses it."""
+
+    topic: Topic
+    key: str | bytes
+    value: bytes | None
+    partition: int
+    headers: Headers = ()
+    family: str = ""
+    job_id: str = ""
+
+
+class Outputs:
+    """Encodes decisions and awaits deliveries; a delivery that fails for good is an exception, never a log line."""
+
+    def __init__(self, publisher: Publisher, codec: Codec, topology: Topology, key: bytes) -> None:
+        self._publisher = publisher
+        self._codec = codec
+        self._topology = topology
+        self._key = key
+
+    @property
+    def inbox_name(self) -> str:
+        """The inbox's name, for dead letters."""
+        return self._topology.inbox.name
+
+    def of(self, decision: Decision, partition: int) -> Iterator[Output]:
+        """Yield the records of a decision."""
+        family = decision.family.id
+        for fact in decision.facts:
+            value = self._codec.encode("fact", fact.record())
+            yield Output(self._topology.events, family, value, partition, (), family, fact.job_id)
+        for dispatch in decision.dispatches:
+            run = None if dispatch.run is None else self._codec.encode("run", dispatch.run.record())
+            headers = [(name, text.encode()) for name, text in dispatch.headers]
+            job_id = "" if dispatch.run is None else dispatch.run.job_id
+            yield Output(self._topology.run(dispatch.queue), dispatch.key, run, 0, headers, family, job_id)
+        for command in decision.commands:
+            yield self.command(command, family)
+
+    def command(self, command: Command, family: str) -> Output:
+        """Return the record of a command; a grant gets the token that reports on it must show."""
+        if command.kind == GRANT:
+            shown = token(self._key, command.job_id, command.attempt, command.holder)
+            command = replace(command, token=shown)
+        partition = self._topology.commands_partition(worker_of(command.holder))
+        value = self._codec.encode("command", command.record())
+        return Output(self._topology.commands, command.holder, value, partition, (), family, command.job_id)
+
+    def due(self, due: Due, partition: int) -> Output:
+        """Return the inbox record of a timer that ran out."""
+        return self.inbox(Inbox(due.job_id.partition("-")[0], due), partition)
+
+    def inbox(self, message: Inbox, partition: int) -> Output:
+        """Return the record of a message to the ledger itself."""
+        value = self._codec.encode("inbox", message.record())
+        return Output(self._topology.inbox, message.family, value, partition)
+
+    def tick(self, owner: str, previous: int, resumed: bool, partition: int) -> Output:
+        """Return a tick; it takes the heartbeats' road, so that it can't overtake one."""
+        report = WorkerReport(TICK, owner, previous=previous, resumed=resumed)
+        value = self._codec.encode("report", report.record())
+        return Output(self._topology.reports, b"", value, partition)
+
+    def dead(self, topic: str, partition: int, offset: int, key: bytes | None, value: bytes, reason: str) -> Output:
+        """Return the dead letter of a record that can't be handled: its bytes, and where and why in the headers."""
+        told = {"topic": topic, "partition": partition, "offset": offset, "reason": reason[:1000]}
+        headers = [(name, str(text).encode()) for name, text in told.items()]
+        return Output(self._topology.dead, key or b"", value, 0, headers)
+
+    async def publish(self, outputs: Iterable[Output], partition: int) -> None:
+        """Publish all and await all deliveries; what is refused comes back through the inbox as a message.
+
+        Raises DeliveryError where a record could not be delivered for a reason that a retry may cure.
+        """
+        sent = list(outputs)
+        outcomes = await self._deliver([(o.topic, o.key, o.value, o.partition, o.headers) for o in sent])
+        refusals = []
+        for output, outcome in zip(sent, outcomes, strict=True):
+            if isinstance(outcome, DeliveryError):
+                if not outcome.refused:
+                    raise outcome
+                log.error(
+                    "the broker refused an output", topic=output.topic.name, job=output.job_id, error=str(outcome)
+                )
+                if output.job_id:
+                    refused = OutputRefused(output.job_id, output.topic.name, str(outcome)[:500])
+                    refusals.append(self.inbox(Inbox(output.family, refused), partition))
+        if refusals:
+            await self.publish(refusals, partition)
+
+    async def back(self, rows: list[Row]) -> None:
+        """Write the changelog records of rows and await them; raises DeliveryError where one was not delivered."""
+        outcomes = await self._deliver([(r.changelog, r.key, r.value, r.partition, r.headers) for r in rows])
+        for row, outcome in zip(rows, outcomes, strict=True):
+            if isinstance(outcome, DeliveryError):
+                raise outcome
+            row.table.delivered(row.partition, outcome.offset)
+
+    async def _deliver(self, records: list[tuple[Topic, str | bytes, bytes | None, int, Headers]]) -> list[Outcome]:
+        """Queue all and wait once; one wake-up of the loop, however many records."""
+        if not records:
+            return []
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        outcomes: list[Outcome | None] = [None] * len(records)
+        left = len(records)
+        lock = threading.Lock()
+
+        def delivered(index: int, outcome: Outcome) -> None:
+            nonlocal left
+            outcomes[index] = outcome
+            with lock:
+                left -= 1
+                last = left == 0
+            if last:
+                loop.call_soon_threadsafe(_finish, done)
+
+        for index, (topic, key, value, partition, headers) in enumerate(records):
+            self._publisher.produce(topic, key, value, partition, partial(delivered, index), headers)
+        await done
+        return [outcome for outcome in outcomes if outcome is not None]
+
+
+def _finish(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,163 @@
+"""One inbox partition while this process owns it: its clock, its policy, and the batches it applies."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from agents.orchestrator.outputs import Output, Outputs
+from agents.orchestrator.tables import LedgerTables, Row
+from pipeline.codec import Codec, DecodeError
+from pipeline.ledger.clock import Clock
+from pipeline.ledger.decide import decide
+from pipeline.ledger.decision import At, Decision
+from pipeline.ledger.document import Document
+from pipeline.ledger.policy import Policy
+from pipeline.ledger.state import Family
+from pipeline.messages.inbox import Heartbeat, Inbox, PolicySet, Tick
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An inbox record as it was read; `timestamp` is its LogAppendTime in ms."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What a batch has decided so far; the families' last states are written once."""
+
+    outputs: list[Output] = field(default_factory=list)
+    before: list[Row] = field(default_factory=list)
+    families: dict[str, Family] = field(default_factory=dict)
+    documents: dict[str, Document | None] = field(default_factory=dict)
+    touched: set[str] = field(default_factory=set)
+
+
+class Partition:
+    """Applies the records of one partition in order; whatever escapes must end the process."""
+
+    def __init__(
+        self, number: int, tables: LedgerTables, outputs: Outputs, codec: Codec, check: Callable[[], None]
+    ) -> None:
+        self.number = number
+        self.clock = Clock()
+        #: Set whenever a batch is done: the ticker waits for its tick to come back.
+        self.applied = asyncio.Event()
+        self._tables = tables
+        self._outputs = outputs
+        self._codec = codec
+        self._check = check
+        self._active: set[str] = set()
+
+    async def recover(self) -> None:
+        """Rebuild the clock from the index of unfinished families, and repair what an old owner set back."""
+        stored = self._tables.policy(self.number)
+        self.clock = Clock(stored[1] if stored else Policy())
+        self._active = set(self._tables.active(self.number))
+        for family in self._active:
+            self.clock.sync(self._tables.family(self.number, family))
+        rows = self._tables.set_back_rows(self.number)
+        if rows:
+            log.warning("writing again what an old owner set back", partition=self.number, rows=len(rows))
+            await self._outputs.back(rows)
+
+    async def apply(self, records: Sequence[Record]) -> None:
+        """Apply the records: decide, publish, write the tables, await the changelog. Then they may be acknowledged."""
+        batch = _Batch()
+        for record in records:
+            self._take(batch, record)
+        self._check()
+        for row in batch.before:
+            row.write()
+        publishing = self._outputs.publish(batch.outputs, self.number)
+        await asyncio.gather(publishing, self._outputs.back(batch.before))
+        self._check()
+        rows = [self._tables.family_row(self.number, batch.families[family]) for family in sorted(batch.touched)]
+        for row in rows:
+            row.write()
+        await self._outputs.back(rows)
+        await self._outputs.back(self._finished(batch))
+        self.applied.set()
+
+    def _take(self, batch: _Batch, record: Record) -> None:
+        try:
+            message = Inbox.of(self._codec.decode("inbox", record.value))
+        except (DecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            self._bury(batch, record, f"{type(error).__name__}: {error}")
+            return
+        at = At(self.number, record.offset, record.timestamp)
+        match message.body:
+            case Tick() as tick:
+                batch.outputs += [self._outputs.due(due, self.number) for due in self.clock.tick(tick, at)]
+            case Heartbeat() as heartbeat:
+                batch.outputs += [self._outputs.command(stop, "") for stop in self.clock.heartbeat(heartbeat)]
+            case PolicySet() as policy:
+                self._set_policy(batch, policy, at)
+            case _:
+                self._decide(batch, message, at, record)
+
+    def _decide(self, batch: _Batch, message: Inbox, at: At, record: Record) -> None:
+        family = batch.families.get(message.family) or self._tables.family(self.number, message.family)
+        if at.offset <= family.offset:
+            # written before a crash, but perhaps not to the changelog: it is written there again
+            batch.families[family.id] = family
+            batch.touched.add(family.id)
+            return
+
+        def document(job_id: str) -> Document | None:
+            if job_id in batch.documents:
+                return batch.documents[job_id]
+            return self._tables.document(self.number, job_id)
+
+        try:
+            decision = decide(family, message, at, self.clock.policy, document)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            log.exception("a message could not be decided", partition=at.partition, offset=at.offset)
+            self._bury(batch, record, f"not decided: {type(error).__name__}: {error}")
+            return
+        self._adopt(batch, decision, at)
+
+    def _adopt(self, batch: _Batch, decision: Decision, at: At) -> None:
+        family = decision.family
+        batch.outputs += self._outputs.of(decision, self.number)
+        batch.documents.update(decision.documents)
+        for job_id, document in decision.documents.items():
+            batch.before.append(self._tables.document_row(self.number, job_id, document, at.offset))
+        if family.jobs and family.id not in self._active:
+            self._active.add(family.id)
+            batch.before.append(self._tables.active_row(self.number, family.id, at.offset, active=True))
+        batch.families[family.id] = family
+        batch.touched.add(family.id)
+        self.clock.sync(family)
+
+    def _finished(self, batch: _Batch) -> list[Row]:
+        """Take families without unfinished jobs out of the index, after their state is safe."""
+        rows = []
+        for name in batch.touched & self._active:
+            family = batch.families[name]
+            if not family.jobs:
+                self._active.discard(name)
+                row = self._tables.active_row(self.number, name, family.offset, active=False)
+                row.write()
+                rows.append(row)
+        return rows
+
+    def _set_policy(self, batch: _Batch, message: PolicySet, at: At) -> None:
+        try:
+            self.clock.policy = Policy.of(message.policy)
+        except (ValueError, TypeError, AttributeError) as error:
+            log.error("a policy can't be read", partition=at.partition, offset=at.offset, error=str(error))
+            return
+        batch.before.append(self._tables.policy_row(self.number, message.inbox_id, self.clock.policy, at.offset))
+
+    def _bury(self, batch: _Batch, record: Record, reason: str) -> None:
+        topic = self._outputs.inbox_name
+        batch.outputs.append(self._outputs.dead(topic, self.number, record.offset, record.key, record.value, reason))

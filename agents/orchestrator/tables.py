@@ -1,0 +1,114 @@
+"""The ledger's tables: families, documents, and the index of families with unfinished jobs (design §4)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import faust
+import orjson
+
+from agents.orchestrator.merging_table import OFFSET_HEADER, MergingTable, body_of, offset_of, pack
+from pipeline.ledger.document import Document
+from pipeline.ledger.policy import Policy
+from pipeline.ledger.state import Family
+from pipeline.topology import TABLES, Topic, Topology
+
+#: Key of a partition's policy and inbox identity; no family id looks like it.
+_POLICY_KEY = b"!policy"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A table's new row and the changelog record that backs it; the value None deletes."""
+
+    table: MergingTable
+    changelog: Topic
+    partition: int
+    key: bytes
+    value: bytes | None
+    offset: int
+
+    @property
+    def headers(self) -> list[tuple[str, bytes]]:
+        """What a tombstone says of itself."""
+        return [] if self.value is not None else [(OFFSET_HEADER, str(self.offset).encode())]
+
+    def write(self) -> None:
+        """Write the row to the local store."""
+        self.table.put_row(self.partition, self.key, self.value)
+
+
+class LedgerTables:
+    """Reads the rows of a partition, and makes the rows that a decision writes."""
+
+    def __init__(self, app: faust.App, topology: Topology, **options: Any) -> None:
+        def table(name: str) -> MergingTable:
+            made: MergingTable = app.Table(
+                name, partitions=topology.inbox_partitions, key_type=bytes, value_type=bytes, **options
+            )
+            return made
+
+        self._families, self._documents, self._active = (table(name) for name in TABLES)
+        self._changelogs = dict(zip(TABLES, topology.changelogs(), strict=True))
+
+    def family(self, partition: int, family: str) -> Family:
+        """Return a family's state, an empty one where nothing is known of it."""
+        value = self._families.get_row(partition, family.encode())
+        return Family(family) if value is None else Family.load(body_of(value))
+
+    def document(self, partition: int, job_id: str) -> Document | None:
+        """Return a job's document, None where there is none."""
+        value = self._documents.get_row(partition, job_id.encode())
+        return None if value is None else Document.load(body_of(value))
+
+    def active(self, partition: int) -> Iterator[str]:
+        """Yield the ids of a superset of the families with unfinished jobs."""
+        for key, _ in self._active.rows(partition):
+            yield key.decode()
+
+    def policy(self, partition: int) -> tuple[str, Policy] | None:
+        """Return the inbox's topic id and the policy that the partition's log has set, None before the first."""
+        value = self._families.get_row(partition, _POLICY_KEY)
+        if value is None:
+            return None
+        inbox_id, policy = orjson.loads(body_of(value))
+        return inbox_id, Policy.of(policy)
+
+    def highest_offset(self, partition: int, families: Iterator[str]) -> int:
+        """Return the highest inbox offset that the partition's policy and these families include."""
+        keys = [_POLICY_KEY, *(family.encode() for family in families)]
+        return max(offset_of(self._families.get_row(partition, key)) for key in keys)
+
+    def family_row(self, partition: int, family: Family) -> Row:
+        """Return the row of a family's new state."""
+        return self._row(
+            self._families, "families", partition, family.id.encode(), family.offset, pack(family.offset, family.dump())
+        )
+
+    def document_row(self, partition: int, job_id: str, document: Document | None, offset: int) -> Row:
+        """Return the row of a new document, or the deletion of an old one."""
+        value = None if document is None else pack(offset, document.dump())
+        return self._row(self._documents, "documents", partition, job_id.encode(), offset, value)
+
+    def active_row(self, partition: int, family: str, offset: int, *, active: bool) -> Row:
+        """Return the row that enters a family into the index of unfinished ones, or takes it out."""
+        return self._row(
+            self._active, "active", partition, family.encode(), offset, pack(offset, b"") if active else None
+        )
+
+    def policy_row(self, partition: int, inbox_id: str, policy: Policy, offset: int) -> Row:
+        """Return the row of the partition's policy."""
+        value = pack(offset, orjson.dumps([inbox_id, policy.json()]))
+        return self._row(self._families, "families", partition, _POLICY_KEY, offset, value)
+
+    def set_back_rows(self, partition: int) -> list[Row]:
+        """Return the rows whose changelog an old owner set back: to be written again."""
+        tables = {"families": self._families, "documents": self._documents, "active": self._active}
+        return [
+            self._row(table, name, partition, key, offset_of(value), value)
+            for name, table in tables.items()
+            for key, value in table.take_set_back(partition).items()
+        ]
+
+    def _row(self, table: MergingTable, name: str, partition: int, key: bytes, offset: int, value: bytes | None) -> Row:
+        return Row(table, self._changelogs[name], partition, key, value, offset)
