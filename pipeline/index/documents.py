@@ -1,0 +1,137 @@
+"""A fact as what is written to the index: the job's document, the fact itself, the datasets it published."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from pipeline.index.names import ID_LIMIT, dataset_index, events_index, is_job_index
+from pipeline.messages.fact import Fact
+from pipeline.statuses import Status
+
+#: A fact's place among all facts of one millisecond, in the version of a dataset's document.
+_VERSIONS_A_MS = 1000
+#: Fields of a fact that its own document repeats; the job's whole document is in the job's index.
+_FACT_FIELDS = (
+    "job_id",
+    "family",
+    "submission_id",
+    "payload_hash",
+    "seq",
+    "status",
+    "attempt",
+    "reason",
+    "error",
+    "short_error",
+    "inbox_partition",
+    "inbox_offset",
+    "index",
+    "code_version",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One write to the index: a document that replaces older ones, or (version None) one that is only created."""
+
+    index: str
+    id: str
+    body: bytes
+    version: int | None = None
+
+    def lines(self) -> tuple[bytes, bytes]:
+        """Return its two lines of a bulk request."""
+        target: dict[str, Any] = {"_index": self.index, "_id": self.id}
+        if self.version is None:
+            return orjson.dumps({"create": target}), self.body
+        return orjson.dumps({"index": {**target, "version": self.version, "version_type": "external_gte"}}), self.body
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a fact leads to: writes, and the reasons for which parts of it can't be written."""
+
+    actions: tuple[Action, ...]
+    refused: tuple[str, ...] = ()
+
+
+def plan(fact: Fact, prefix: str = "") -> Plan:
+    """Return the writes that a fact leads to; nothing raises, what can't be indexed is said in `refused`.
+
+    - the job's document: index of its day of submission, id the job's, version `seq`: any order, any repetition;
+    - the fact: created once in the index of its own day, id `job_id-seq`;
+    - for a completed job, each dataset's document: version by the fact's time, so that the last publication stays.
+    """
+    try:
+        document = _document(fact)
+        actions = [
+            Action(f"{prefix}{document['job']['job_info']['index']}", fact.job_id, _body(fact, document), fact.seq),
+            Action(f"{prefix}{events_index(fact.time)}", f"{fact.job_id}-{fact.seq}", _event(fact, document)),
+        ]
+    except ValueError as error:
+        return Plan((), (str(error),))
+    refused = []
+    for product in _products(fact, document):
+        try:
+            actions.append(_dataset(fact, product, prefix))
+        except ValueError as error:
+            refused.append(f"dataset: {error}")
+    return Plan(tuple(actions), tuple(refused))
+
+
+def _document(fact: Fact) -> dict[str, Any]:
+    try:
+        document = orjson.loads(fact.document)
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"the fact's document is no JSON: {error}") from error
+    job = document.get("job") if isinstance(document, dict) else None
+    info = job.get("job_info") if isinstance(job, dict) else None
+    if not isinstance(info, dict) or not is_job_index(info.get("index")):
+        raise ValueError("the fact's document names no index in job.job_info.index")
+    # an id of a job, a hyphen and a seq must fit
+    if not fact.job_id or len(fact.job_id.encode()) > ID_LIMIT - 20:
+        raise ValueError("the fact's job id is empty or too long for an id")
+    if fact.seq < 0:
+        raise ValueError(f"the fact's seq is {fact.seq}")
+    return dict(document)
+
+
+def _body(fact: Fact, document: Mapping[str, Any]) -> bytes:
+    """Return the document's own text where a bulk request can take it: a line break would end it there."""
+    return orjson.dumps(document) if "\n" in fact.document else fact.document.encode()
+
+
+def _event(fact: Fact, document: Mapping[str, Any]) -> bytes:
+    event = {name: getattr(fact, name) for name in _FACT_FIELDS}
+    event |= {
+        "@timestamp": _iso(fact.time),
+        "resource": "fact",
+        "type": document.get("type"),
+        "holder": document.get("holder"),
+        "job_queue": document["job"]["job_info"].get("job_queue"),
+    }
+    return orjson.dumps({name: value for name, value in event.items() if value is not None})
+
+
+def _products(fact: Fact, document: Mapping[str, Any]) -> Iterator[Any]:
+    products = document.get("products")
+    if fact.status == Status.COMPLETED and isinstance(products, list):
+        yield from products
+
+
+def _dataset(fact: Fact, product: Any, prefix: str) -> Action:
+    if not isinstance(product, dict):
+        raise ValueError(f"a {type(product).__name__} is no dataset's document")
+    name = product.get("id")
+    if not isinstance(name, str) or not name or len(name.encode()) > ID_LIMIT:
+        raise ValueError(f"its id is missing or longer than {ID_LIMIT} bytes")
+    index = dataset_index(product, prefix)
+    body = {"@timestamp": _iso(fact.time), **product, "job_id": fact.job_id, "attempt": fact.attempt}
+    version = fact.time * _VERSIONS_A_MS + min(fact.seq, _VERSIONS_A_MS - 1)
+    return Action(index, name, orjson.dumps(body), version)
+
+
+def _iso(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

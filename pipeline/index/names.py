@@ -1,0 +1,55 @@
+"""Names of indices and aliases, each behind the installation's index prefix."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+#: alias of every job's current document
+JOBS = "job_status"
+#: the same, under HySDS's second name for it
+JOBS_CURRENT = "job_status-current"
+#: alias of every fact
+EVENTS = "job_events"
+#: alias of every dataset's document
+DATASETS = "grq"
+
+#: Elasticsearch takes no longer ids and index names (bytes)
+ID_LIMIT = 512
+NAME_LIMIT = 255
+
+_JOB_INDEX = re.compile(r"job_status-\d{4}\.\d{2}\.\d{2}")
+_UNFIT = re.compile(r"[^a-z0-9_.-]+")
+
+
+def is_job_index(name: object) -> bool:
+    """Whether this is a day's index of job documents, as facts name it (without prefix)."""
+    return isinstance(name, str) and _JOB_INDEX.fullmatch(name) is not None
+
+
+def events_index(time_ms: int) -> str:
+    """Return the index of the facts of that time's day (UTC); raises ValueError for a time that is none."""
+    try:
+        day = datetime.fromtimestamp(time_ms / 1000, UTC)
+    except (OverflowError, OSError) as error:
+        raise ValueError(f"not a time: {time_ms} ms") from error
+    return f"{EVENTS}-{day:%Y.%m.%d}"
+
+
+def dataset_index(document: Mapping[str, Any], prefix: str = "") -> str:
+    """Return the index of a dataset's document: `grq_<suffix>` or `grq_<version>_<dataset>`, lower case (spec §4.6).
+
+    What no index name may hold becomes a hyphen. Raises ValueError where version or dataset are missing, or the
+    name would be too long.
+    """
+    choice = document.get("index")
+    suffix = choice.get("suffix") if isinstance(choice, Mapping) else None
+    if not suffix:
+        version, dataset = document.get("system_version"), document.get("dataset")
+        if not (isinstance(version, str) and version and isinstance(dataset, str) and dataset):
+            raise ValueError("a dataset's document needs system_version and dataset")
+        suffix = f"{version}_{dataset}"
+    name = f"{prefix}{DATASETS}_{_UNFIT.sub('-', str(suffix).lower())}"
+    if len(name) > NAME_LIMIT:
+        raise ValueError(f"index name of {len(name)} characters, at most {NAME_LIMIT} are possible")
+    return name
