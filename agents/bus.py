@@ -1,6 +1,7 @@
 """Kafka clients as the agents use them: explicit partitions, awaited deliveries, bounded waits."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -64,7 +65,8 @@ def client_config(settings: Settings, client_id: str) -> dict[str, Any]:
     """Return what every client needs: brokers, id, security; back-offs short enough for a restarting broker."""
     return {
         "bootstrap.servers": settings.kafka.bootstrap,
-        "client.id": client_id,
+        # the pid: a killed process stays in its group for a while, and must not be taken for the one that follows it
+        "client.id": f"{client_id}-{os.getpid()}",
         "reconnect.backoff.ms": 100,
         "reconnect.backoff.max.ms": 3000,
         "socket.keepalive.enable": True,

@@ -15,6 +15,7 @@ from pipeline.topology import ORCHESTRATOR_ID
 
 #: Seconds that a question may take.
 _ASK = 5.0
+_GATE = ("jobstream-gate-reports", "jobstream-gate-submit")
 
 
 class Readiness:
@@ -45,7 +46,9 @@ class Readiness:
     def _groups(self, kind: str) -> tuple[str, ...]:
         match kind:
             case "orchestrator":
-                return (ORCHESTRATOR_ID, "jobstream-gate")
+                return (ORCHESTRATOR_ID, *_GATE)
+            case "gate":
+                return _GATE
             case "sink":
                 return (self._settings.sink.group,)
             case _:
