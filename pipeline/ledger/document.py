@@ -1,7 +1,7 @@
 """A job's immutable part, and the status document that facts carry (spec §3.2)."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -84,7 +84,7 @@ class Document:
 
     def dump(self) -> bytes:
         """Return the table's value."""
-        return orjson.dumps(asdict(self))
+        return orjson.dumps(self)
 
     @classmethod
     def load(cls, data: bytes) -> Self:

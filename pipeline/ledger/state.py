@@ -1,7 +1,7 @@
 """What the ledger remembers of a family: its unfinished jobs, and stubs of the finished ones (design §4)."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Self
 
@@ -146,7 +146,7 @@ class Family:
 
     def dump(self) -> bytes:
         """Return the table's value."""
-        return orjson.dumps(asdict(self))
+        return orjson.dumps(self)
 
     @classmethod
     def load(cls, data: bytes) -> Self:

@@ -1,8 +1,10 @@
 """What the ledger tells a holder (workers.commands)."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
+
+from pipeline.messages.plain import plain
 
 #: Run this attempt: carries the document (or a reference), the token and the lease.
 GRANT = "grant"
@@ -37,7 +39,7 @@ class Command:
 
     def record(self) -> dict[str, Any]:
         """Return the record that the codec encodes."""
-        return asdict(self)
+        return {**plain(self), "reference": None if self.reference is None else plain(self.reference)}
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Self:

@@ -1,8 +1,10 @@
 """What operators put on jobs.control."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
+
+from pipeline.messages.plain import plain
 
 REVOKE = "revoke"
 RETRY = "retry"
@@ -23,7 +25,7 @@ class ControlRequest:
 
     def record(self) -> dict[str, Any]:
         """Return the record that the codec encodes."""
-        return asdict(self)
+        return plain(self)
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Self:

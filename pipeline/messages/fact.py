@@ -1,8 +1,10 @@
 """A fact: an event that the ledger accepted and numbered (design §2, §4)."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
+
+from pipeline.messages.plain import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Fact:
 
     def record(self) -> dict[str, Any]:
         """Return the record that the codec encodes."""
-        return asdict(self)
+        return plain(self)
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Self:

@@ -1,10 +1,11 @@
 """The ledger's inbox: everything that can change a job (design §3, §4)."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from pipeline.messages.needs import Needs
+from pipeline.messages.plain import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class NewJob:
 
     def record(self) -> dict[str, Any]:
         """Return the record that the codec encodes."""
-        return asdict(self)
+        return {**plain(self), "needs": self.needs.record()}
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Self:
@@ -54,6 +55,10 @@ class Submitted:
     payload_hash: str
     dedup: bool
     jobs: tuple[NewJob, ...]
+
+    def record(self) -> dict[str, Any]:
+        """Return the record that the codec encodes."""
+        return {**plain(self), "jobs": [job.record() for job in self.jobs]}
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Self:
@@ -100,6 +105,10 @@ class Heartbeat:
     name: ClassVar[str] = "jobstream.Heartbeat"
     holder: str
     attempts: tuple[Held, ...]
+
+    def record(self) -> dict[str, Any]:
+        """Return the record that the codec encodes."""
+        return {**plain(self), "attempts": [plain(held) for held in self.attempts]}
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Self:
@@ -178,6 +187,10 @@ _BODIES: dict[str, type[Body]] = {
 }
 
 
+def _record(body: Body) -> dict[str, Any]:
+    return body.record() if isinstance(body, Submitted | Heartbeat) else plain(body)
+
+
 @dataclass(frozen=True, slots=True)
 class Inbox:
     """One message of the inbox; `time` is the source record's LogAppendTime in ms, 0 without a source."""
@@ -192,10 +205,10 @@ class Inbox:
         """Return the record that the codec encodes."""
         return {
             "family": self.family,
-            "source": None if self.source is None else asdict(self.source),
+            "source": None if self.source is None else plain(self.source),
             "time": self.time,
             "principal": self.principal,
-            "body": (self.body.name, asdict(self.body)),
+            "body": (self.body.name, _record(self.body)),
         }
 
     @classmethod

@@ -1,8 +1,10 @@
 """What a job asks of a worker, and what an attempt reserves of one."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
+
+from pipeline.messages.plain import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,7 @@ class Needs:
 
     def record(self) -> dict[str, Any]:
         """Return the record that the codec encodes."""
-        return asdict(self)
+        return plain(self)
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Self:

@@ -1,8 +1,10 @@
 """What workers (and the ticking orchestrator) put on jobs.reports."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
+
+from pipeline.messages.plain import plain
 
 #: The first report of an attempt: its command is about to run.
 STARTED = "started"
@@ -43,7 +45,7 @@ class WorkerReport:
 
     def record(self) -> dict[str, Any]:
         """Return the record that the codec encodes."""
-        return asdict(self)
+        return {**plain(self), "attempts": [plain(shown) for shown in self.attempts]}
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Self:

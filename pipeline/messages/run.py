@@ -1,11 +1,12 @@
 """A run record: an attempt that waits (design §3, §5)."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
 
 from pipeline.identity import attempt_key
 from pipeline.messages.needs import Needs
+from pipeline.messages.plain import plain
 
 #: Headers of the tombstone that answers a claim.
 RESULT_HEADER, HOLDER_HEADER, CLAIM_HEADER = "result", "holder", "claim_id"
@@ -34,7 +35,7 @@ class Run:
 
     def record(self) -> dict[str, Any]:
         """Return the record that the codec encodes."""
-        return asdict(self)
+        return {**plain(self), "needs": self.needs.record()}
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Self:

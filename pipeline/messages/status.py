@@ -1,8 +1,10 @@
 """A worker's status: its whole offer, and what it holds (design §3)."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Self
+
+from pipeline.messages.plain import plain
 
 #: In `queues`: the worker takes jobs of every queue.
 ANY_QUEUE = "*"
@@ -49,7 +51,11 @@ class WorkerStatus:
 
     def record(self) -> dict[str, Any]:
         """Return the record that the codec encodes."""
-        return asdict(self)
+        return {
+            **plain(self),
+            "attempts": [plain(running) for running in self.attempts],
+            "ended": [plain(ended) for ended in self.ended],
+        }
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Self:
