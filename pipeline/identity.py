@@ -74,7 +74,8 @@ def token(key: bytes, job: str, attempt: int, holder: str) -> str:
 
 def token_is_valid(key: bytes, job: str, attempt: int, holder: str, shown: str) -> bool:
     """Say whether the shown token is that of the attempt and holder, in constant time."""
-    return hmac.compare_digest(token(key, job, attempt, holder), shown)
+    # as bytes: of texts it takes ASCII alone, and raises for what anybody may send
+    return hmac.compare_digest(token(key, job, attempt, holder).encode(), shown.encode("utf-8", "replace"))
 
 
 def worker_of(holder: str) -> str:

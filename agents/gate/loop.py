@@ -1,0 +1,212 @@
+"""The gate's one loop: consume, decide, publish all, await the deliveries, let the offsets be committed.
+
+Nothing is skipped: a record's offset may be committed only after what takes its place was delivered. A process that
+ends in between is repeated by the next, with the same sources, and the ledger drops the repeats.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from agents.bus import Delivered, DeliveryError, Publisher, consumer
+from agents.gate.dead import dead_letter
+from agents.gate.record import Incoming, Outgoing
+from pipeline.settings import Settings
+
+log = structlog.stdlib.get_logger(__name__)
+
+#: Seconds that a consumer waits for a record before it looks whether it should stop.
+_POLL = 0.1
+#: Seconds between two tries while the broker or the registry can't be reached: the first, and the longest.
+_BACK_OFF, _BACK_OFF_MAX = 0.2, 5.0
+#: Seconds that a stop waits for what is on its way.
+_STOP_GRACE = 10.0
+#: ms between two commits of what was delivered: a crash repeats so much at most.
+_COMMIT_MS = 200
+#: ms that a batch may take until another consumer gets its partitions: many slow job creators, one after the other.
+_MAX_BATCH_MS = 1_800_000
+
+#: The record itself is what the broker refuses, whatever topic it goes to.
+_RECORD_REFUSED = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.POLICY_VIOLATION,
+    }
+)
+
+Decide = Callable[[Sequence[Incoming]], list[Outgoing]]
+
+
+class StoppedError(Exception):
+    """The loop was told to stop while it waited; what it had in hand is read again by the next."""
+
+
+class Loop:
+    """One consumer, one publisher; `paused` says that nothing is to be read for now."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        topics: Sequence[str],
+        decide: Decide,
+        *,
+        paused: Callable[[], bool] = lambda: False,
+        forwarded: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self.name = f"jobstream-gate-{name}"
+        self._settings = settings
+        self._topics = list(topics)
+        self._dead = settings.topology.dead
+        self._decide = decide
+        self._wants_pause = paused
+        self._forwarded = forwarded
+        self._paused = False
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """End after the batch in hand."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Work until `stop`. Raises what no repetition cures, and leaves what it had in hand uncommitted."""
+        publisher = Publisher(self._settings, self._settings.topology.name(self.name))
+        client = self._consumer()
+        try:
+            client.subscribe(self._topics, on_assign=self._assigned)
+            while not self._stop.is_set():
+                self._turn(client, publisher)
+        except StoppedError:
+            log.warning("stopped with records in hand; they are read again", loop=self.name)
+        finally:
+            # leaves the group, and commits what was delivered
+            client.close()
+            publisher.close(_STOP_GRACE)
+
+    def _turn(self, client: Consumer, publisher: Publisher) -> None:
+        self._pause_or_resume(client)
+        records = self._take(client)
+        if not records:
+            return
+        outgoing = self._persist(lambda: self._decide(records))
+        self._publish(publisher, records, outgoing)
+        self._store(client, records)
+        self._forwarded(len(records))
+
+    def _consumer(self) -> Consumer:
+        name = self._settings.topology.name(self.name)
+        return consumer(
+            self._settings,
+            name,
+            name,
+            **{
+                # commits what `_store` names, and no more, in the background and on leaving
+                "enable.auto.commit": True,
+                "auto.commit.interval.ms": _COMMIT_MS,
+                "max.poll.interval.ms": _MAX_BATCH_MS,
+                "session.timeout.ms": self._settings.gate.session_ms,
+                "heartbeat.interval.ms": self._settings.gate.session_ms // 3,
+            },
+        )
+
+    def _assigned(self, client: Consumer, partitions: list[TopicPartition]) -> None:
+        client.assign(partitions)
+        self._paused = self._wants_pause()
+        if self._paused:
+            client.pause(partitions)
+        log.info(
+            "partitions assigned", loop=self.name, partitions=[f"{one.topic}[{one.partition}]" for one in partitions]
+        )
+
+    def _pause_or_resume(self, client: Consumer) -> None:
+        wanted = self._wants_pause()
+        if wanted == self._paused:
+            return
+        assigned = client.assignment()
+        if assigned:
+            (client.pause if wanted else client.resume)(assigned)
+            self._paused = wanted
+
+    def _take(self, client: Consumer) -> list[Incoming]:
+        """Return what is there, at most a batch; waits only where nothing is."""
+        first = client.poll(_POLL)
+        if first is None:
+            return []
+        messages = [first, *client.consume(self._settings.gate.batch - 1, timeout=0)]
+        records = []
+        for message in messages:
+            if message.error() is None:
+                records.append(Incoming.of(message))
+            else:
+                self._look_at(message.error())
+        return records
+
+    def _look_at(self, error: KafkaError) -> None:
+        if error.fatal() or error.code() in (
+            KafkaError.TOPIC_AUTHORIZATION_FAILED,
+            KafkaError.GROUP_AUTHORIZATION_FAILED,
+        ):
+            raise KafkaException(error)
+        log.warning("the broker says", loop=self.name, error=error.str())
+
+    def _persist(self, decide: Callable[[], list[Outgoing]]) -> list[Outgoing]:
+        """Decide, again and again while the broker or the registry can't be reached: that is no record's fault."""
+        delay = _BACK_OFF
+        while True:
+            try:
+                return decide()
+            except OSError as error:
+                log.warning("waiting", loop=self.name, error=str(error), seconds=delay)
+                if self._stop.wait(delay):
+                    raise StoppedError from error
+                delay = min(delay * 2, _BACK_OFF_MAX)
+
+    def _publish(self, publisher: Publisher, records: Sequence[Incoming], outgoing: Sequence[Outgoing]) -> None:
+        sent = [_send(publisher, one) for one in outgoing]
+        self._await(sent)
+        buried = [
+            _send(publisher, dead_letter(self._dead, record, f"{out.topic.name}: {refusal}"))
+            for record, out, future in zip(records, outgoing, sent, strict=True)
+            if (refusal := self._refusal(out, future)) is not None
+        ]
+        self._await(buried)
+        for future in buried:
+            future.result()
+
+    def _refusal(self, out: Outgoing, future: "Future[Delivered]") -> DeliveryError | None:
+        """Return why the broker refused this one record; raises what isn't the record's own fault."""
+        error = future.exception()
+        if error is None:
+            return None
+        # what not even jobs.dead takes would be lost: better to stop and say so
+        if isinstance(error, DeliveryError) and error.code in _RECORD_REFUSED and out.topic != self._dead:
+            return error
+        raise error
+
+    def _await(self, futures: Sequence["Future[Delivered]"]) -> None:
+        asked = 0.0
+        while wait(futures, timeout=1.0).not_done:
+            if self._stop.is_set():
+                asked = asked or time.monotonic()
+                if time.monotonic() - asked > _STOP_GRACE:
+                    raise StoppedError
+
+    def _store(self, client: Consumer, records: Sequence[Incoming]) -> None:
+        reached = {(one.topic, one.partition): one.offset + 1 for one in records}
+        for (topic, partition), offset in reached.items():
+            try:
+                client.store_offsets(offsets=[TopicPartition(topic, partition, offset)])
+            except KafkaException as error:
+                # the partition moved meanwhile: its new owner reads these records again
+                if error.args[0].code() != KafkaError._STATE:
+                    raise
+
+
+def _send(publisher: Publisher, out: Outgoing) -> "Future[Delivered]":
+    return publisher.send(out.topic, out.key, out.value, out.partition, out.headers)
