@@ -1,0 +1,129 @@
+"""Work by an engine: the life cycle of `pipeline.work`, products published by `pipeline.datasets`."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agents.worker.work import Assignment, MayPublish, Started, WorkResult
+from pipeline.containers.factory import EngineSettings, engine
+from pipeline.containers.stop import Stop
+from pipeline.containers.threads import in_thread
+from pipeline.datasets import rules as dataset_rules
+from pipeline.datasets.directory import DirectoryStore
+from pipeline.datasets.errors import DatasetError
+from pipeline.datasets.publisher import publish
+from pipeline.datasets.rules import Rules
+from pipeline.datasets.store import Store
+from pipeline.identity import task_id
+from pipeline.settings import Settings
+from pipeline.work.attempt import run_attempt
+from pipeline.work.directory import WorkRoot
+from pipeline.work.place import Place
+from pipeline.work.worker_config import JobWorkerConfig
+
+log = logging.getLogger(__name__)
+
+
+class EngineWork:
+    """Runs attempts in the engine that the settings name."""
+
+    def __init__(self, settings: Settings, holder: str) -> None:
+        """Read the configuration files; raises ValueError for one that is wrong, OSError for directories."""
+        worker = settings.worker
+        self._holder = holder
+        in_containers = worker.engine != "process"
+        self._place = Place(
+            engine=engine(worker.engine, _engine_settings(settings)),
+            root=WorkRoot(settings.work_root, worker.id),
+            worker=worker.id,
+            worker_config=JobWorkerConfig.load(worker.job_worker_file) if worker.job_worker_file else None,
+            grace=worker.kill_grace,
+            user=worker.user if in_containers else None,
+        )
+        self._shelf = _Shelf.of(settings)
+
+    async def reap(self) -> list[tuple[str, int]]:
+        """See Work; also closes the work directories that were left open. Raises EngineError."""
+        orphans = await self._place.engine.reap_orphans(self._place.worker, self._holder)
+        await in_thread(self._close_leftovers)
+        return [(orphan.job, orphan.attempt) for orphan in orphans]
+
+    async def run(self, assignment: Assignment, stop: Stop, started: Started, may_publish: MayPublish) -> WorkResult:
+        """See Work."""
+        documents: list[dict[str, Any]] = []
+
+        async def announce(job_info: Mapping[str, Any]) -> None:
+            started(job_info)
+
+        async def make_visible(job_dir: Path, document: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+            return await self._publish(assignment, job_dir, may_publish, documents)
+
+        result = await run_attempt(
+            assignment.document,
+            self._place,
+            attempt=assignment.attempt,
+            holder=assignment.holder,
+            task_id=str(assignment.document.get("task_id") or task_id(assignment.job_id, assignment.attempt)),
+            stop=stop,
+            announce=announce,
+            publish=make_visible if self._shelf is not None else None,
+        )
+        report = result.report()
+        return WorkResult(result.succeeded, {**report, "products": documents} if documents else report)
+
+    async def close(self) -> None:
+        """See Work."""
+        await self._place.engine.close()
+
+    async def _publish(
+        self, assignment: Assignment, job_dir: Path, may_publish: MayPublish, documents: list[dict[str, Any]]
+    ) -> Sequence[Mapping[str, Any]]:
+        if self._shelf is None:
+            return ()
+        published = await publish(
+            job_dir,
+            assignment.document,
+            assignment.attempt,
+            assignment.holder,
+            self._shelf.rules,
+            self._shelf.store,
+            may_publish,
+        )
+        documents.extend(published.documents)
+        for note in published.notes:
+            log.info("job %s, attempt %d: %s", assignment.job_id, assignment.attempt, note)
+        return published.products_staged
+
+    def _close_leftovers(self) -> None:
+        for directory in self._place.root.leftovers():
+            with suppress(OSError):
+                directory.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Shelf:
+    """Where products go, and by which rules."""
+
+    rules: Rules
+    store: Store = field(repr=False)
+
+    @classmethod
+    def of(cls, settings: Settings) -> "_Shelf | None":
+        path = settings.worker.datasets_file
+        try:
+            return None if path is None else cls(dataset_rules.load(path), DirectoryStore(settings.product_store))
+        except DatasetError as error:
+            raise ValueError(str(error)) from error
+
+
+def _engine_settings(settings: Settings) -> EngineSettings:
+    worker = settings.worker
+    return EngineSettings(
+        state_dir=settings.home.resolve() / "workers" / f"{worker.id}.runs",
+        mount_roots=worker.mounts,
+        gpus=worker.gpus > 0,
+        user=worker.user if worker.engine != "process" else None,
+    )

@@ -1,0 +1,83 @@
+"""Runs a worker as a process."""
+
+import asyncio
+import logging
+import signal
+
+from agents.logging import configure
+from agents.worker.exits import Exit
+from agents.worker.heartbeat import PER_LEASE
+from agents.worker.identity import Seat, TakenError
+from agents.worker.nothing import NoWork
+from agents.worker.work import Work
+from agents.worker.worker import Worker
+from pipeline.containers.factory import engine_names
+from pipeline.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: The engine whose work is `NoWork`.
+NOOP = "noop"
+
+
+class MisconfiguredError(ValueError):
+    """Settings that no worker can run with."""
+
+
+def run(settings: Settings) -> int:
+    """Run a worker until SIGTERM or SIGINT (a second one: at once); return its exit code, an `Exit`.
+
+    Needs no broker to start: it waits for one.
+    """
+    configure(settings, "worker")
+    try:
+        check(settings)
+        seat = Seat(settings.home, settings.worker.id)
+    except MisconfiguredError as error:
+        log.error("can't start: %s", error)
+        return Exit.MISCONFIGURED
+    except TakenError as error:
+        log.error("can't start: %s", error)
+        return Exit.TAKEN
+    try:
+        return asyncio.run(_live(settings, seat.holder, _work(settings, seat.holder)))
+    except MisconfiguredError as error:
+        log.error("can't start: %s", error)
+        return Exit.MISCONFIGURED
+    except Exception:
+        log.exception("the worker failed")
+        return Exit.FAILED
+    finally:
+        seat.leave()
+
+
+def check(settings: Settings) -> None:
+    """Raise MisconfiguredError for settings that would lose leases, or name an engine that there isn't."""
+    worker = settings.worker
+    if settings.ledger.lease_ms < PER_LEASE * worker.heartbeat_ms:
+        raise MisconfiguredError(
+            f"a lease of {settings.ledger.lease_ms} ms is shorter than {PER_LEASE} heartbeats of "
+            f"{worker.heartbeat_ms} ms: jobs would be lost while they run"
+        )
+    if worker.engine not in engine_names():
+        raise MisconfiguredError(f"no engine {worker.engine!r} (there are: {', '.join(engine_names())})")
+
+
+def _work(settings: Settings, holder: str) -> Work:
+    if settings.worker.engine == NOOP:
+        return NoWork()
+    # only who runs commands pays for what runs them
+    from agents.worker.engine_work import EngineWork
+
+    try:
+        return EngineWork(settings, holder)
+    except (ValueError, OSError) as error:
+        raise MisconfiguredError(str(error)) from error
+
+
+async def _live(settings: Settings, holder: str, work: Work) -> Exit:
+    worker = Worker(settings, holder, work)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.stop)
+    return await worker.live()
