@@ -14,7 +14,7 @@ find_python() {
     for candidate in ${PYTHON:-python3 python3.11 python3.12 python3.13}; do
         if command -v "$candidate" >/dev/null && new_enough "$candidate"; then command -v "$candidate"; return; fi
     done
-    fail "Python 3.11 or newer is needed; here is $(${PYTHON:-python3} --version 2>&1 || true)." \
+    fail "Python 3.11 or newer is needed; here is $(${PYTHON:-python3} --version 2>&1 | head -1 || true)." \
         "Install one (Debian 12, Ubuntu 24.04: apt-get install python3 python3-venv) or name it: PYTHON=/path/to/python make setup"
 }
 
@@ -41,6 +41,6 @@ install() {
 echo "setup: installing $(grep -c '^[a-z0-9].*==' requirements.lock) pinned packages into .venv (a few minutes the first time)"
 install --require-hashes -r requirements.lock
 # setuptools is in the lock: an isolated build would download another one.
-install --no-deps --no-build-isolation -e .
+PYTHONWARNINGS=ignore install --no-deps --no-build-isolation -e .
 echo "$wanted" >"$stamp"
 echo "setup: done"
