@@ -3,11 +3,12 @@
 import asyncio
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline.containers.errors import ENGINE_FAILED, EngineError
+from pipeline.containers.errors import ENGINE_FAILED, NOT_EXECUTABLE, NOT_FOUND, EngineError, UnavailableError
 from pipeline.containers.outcome import Exit, Outcome
 from pipeline.containers.spec import RunSpec
 from pipeline.containers.stop import Level, Stop
@@ -60,15 +61,17 @@ class Engine(ABC):
     def __init__(self) -> None:
         self._runs: set[asyncio.Task[Outcome]] = set()
 
-    async def run(self, spec: RunSpec, stop: Stop | None = None) -> Outcome:
-        """Run a command to its end and clean up after it.
+    async def run(
+        self, spec: RunSpec, stop: Stop | None = None, on_start: Callable[[int], None] | None = None
+    ) -> Outcome:
+        """Run a command to its end and clean up after it; `on_start` is told its pid once it runs.
 
         Never raises for what happens to the command: a refused mount, a missing image or a bad command are outcomes
         with exit code 125 to 127 and an `error`. If the caller is cancelled, the command is killed and cleaned up
         after before the cancellation goes on.
         """
         stop = stop or Stop()
-        run = asyncio.create_task(self._run(spec, stop))
+        run = asyncio.create_task(self._run(spec, stop, on_start))
         self._runs.add(run)
         run.add_done_callback(self._runs.discard)
         try:
@@ -89,6 +92,13 @@ class Engine(ABC):
     def command_line(self, spec: RunSpec) -> list[str]:
         """Return the command that a person would type to run the same by hand; raises EngineError if refused."""
 
+    async def image_id(self, image: str | None) -> str | None:
+        """Return the id of the image that this name stands for now, None for an engine without images.
+
+        Raises EngineError if it isn't on this machine.
+        """
+        return None
+
     def describe(self, spec: RunSpec) -> dict[str, object]:
         """Return the container's parameters for `_docker_params.json` (spec §3.4); empty without a container."""
         return {}
@@ -102,7 +112,7 @@ class Engine(ABC):
     async def _start(self, spec: RunSpec) -> Running:
         """Start the command; raises EngineError, leaving nothing behind, if that can't be done."""
 
-    async def _run(self, spec: RunSpec, stop: Stop) -> Outcome:
+    async def _run(self, spec: RunSpec, stop: Stop, on_start: Callable[[int], None] | None) -> Outcome:
         started, clock = datetime.now(UTC), time.monotonic()
         try:
             running = await self._start(spec)
@@ -110,6 +120,8 @@ class Engine(ABC):
             return _never_ran(error, started, clock)
         deadlines = Deadlines.of(time.monotonic(), spec.soft_time_limit, spec.time_limit, spec.grace)
         try:
+            if on_start is not None:
+                on_start(running.pid)
             exit_ = await supervise(running, deadlines, stop)
         except Exception as error:
             exit_ = Exit(exit_code=ENGINE_FAILED, error=f"lost sight of the command: {_text(error)}")
@@ -123,6 +135,7 @@ class Engine(ABC):
             started=started,
             ended=ended,
             duration_s=duration,
+            engine_failed=exit_.error is not None and exit_.exit_code not in (NOT_EXECUTABLE, NOT_FOUND),
             pid=running.pid,
             signal=exit_.signal,
             oom=exit_.oom,
@@ -149,6 +162,8 @@ def _never_ran(error: Exception, started: datetime, clock: float) -> Outcome:
         started=started,
         ended=datetime.now(UTC),
         duration_s=time.monotonic() - clock,
+        ran=False,
+        engine_failed=isinstance(error, UnavailableError) or not known,
         error=str(error) if known else _text(error),
     )
 

@@ -20,7 +20,14 @@ from docker.types import Mount as Bind
 
 from pipeline.containers.base import Engine, Orphan, Running
 from pipeline.containers.container import RunningContainer
-from pipeline.containers.errors import ENGINE_FAILED, NOT_EXECUTABLE, NOT_FOUND, EngineError, RefusedError
+from pipeline.containers.errors import (
+    ENGINE_FAILED,
+    NOT_EXECUTABLE,
+    NOT_FOUND,
+    EngineError,
+    RefusedError,
+    UnavailableError,
+)
 from pipeline.containers.mounts import MountPolicy
 from pipeline.containers.ownership import default_user, give, parse_user
 from pipeline.containers.pump import Pump
@@ -81,7 +88,14 @@ class DockerEngine(Engine):
         try:
             return await in_thread(self._reap, worker, holder)
         except (DockerException, requests.RequestException) as error:
-            raise EngineError(f"Docker can't be asked for orphans: {error}") from error
+            raise UnavailableError(f"Docker can't be asked for orphans: {error}") from error
+
+    async def image_id(self, image: str | None) -> str | None:
+        """See Engine."""
+        try:
+            return await in_thread(lambda: self._image(self._clients()[0], image))
+        except (DockerException, requests.RequestException) as error:
+            raise _as_engine_error(error) from error
 
     async def close(self) -> None:
         """See Engine."""
@@ -129,7 +143,7 @@ class DockerEngine(Engine):
         give(spec.working_dir, *parse_user(parameters["user"]))
         try:
             quick, patient = self._clients()
-            image = self._image(quick, spec)
+            image = self._image(quick, spec.image)
             pump = Pump(spec.stdout, spec.stderr)
             try:
                 container = quick.containers.create(image, list(spec.argv), **parameters)
@@ -156,13 +170,13 @@ class DockerEngine(Engine):
             raise
 
     @staticmethod
-    def _image(client: docker.DockerClient, spec: RunSpec) -> str:
-        if not spec.image:
+    def _image(client: docker.DockerClient, image: str | None) -> str:
+        if not image:
             raise EngineError("the job names no container image")
         try:
-            return str(client.images.get(spec.image).id)
+            return str(client.images.get(image).id)
         except ImageNotFound as error:
-            raise EngineError(f"container image {spec.image} isn't on this machine") from error
+            raise EngineError(f"container image {image} isn't on this machine") from error
 
     def _parameters(self, spec: RunSpec) -> dict[str, Any]:
         if not spec.image or spec.image.startswith("-"):
@@ -271,8 +285,12 @@ def _bind_option(bind: Bind) -> str:
 def _as_engine_error(error: Exception) -> EngineError:
     said = str(getattr(error, "explanation", None) or error)
     code = ENGINE_FAILED
-    if isinstance(error, APIError) and "executable file not found" in said:
+    if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
+        return UnavailableError(f"the output files can't be made: {error}")
+    if not (isinstance(error, APIError) and error.is_client_error()):
+        return UnavailableError(f"Docker doesn't work: {said}")
+    if "executable file not found" in said:
         code = NOT_FOUND
-    elif isinstance(error, APIError) and "permission denied" in said:
+    elif "permission denied" in said:
         code = NOT_EXECUTABLE
     return EngineError(f"the container could not be run: {said}", code)

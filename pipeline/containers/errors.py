@@ -14,3 +14,7 @@ class EngineError(Exception):
 
 class RefusedError(EngineError):
     """A mount, option, user or image that this engine's settings don't allow."""
+
+
+class UnavailableError(EngineError):
+    """The engine itself doesn't answer or doesn't work: another worker may well run the same command."""

@@ -19,7 +19,7 @@ class EngineSettings:
     writable_roots: Sequence[Path] = ()
     networks: Sequence[str] = ()
     gpus: bool = False
-    #: `uid:gid` of jobs; None: in containers the worker's own or, if that is root, an unprivileged one.
+    #: `uid:gid` of container jobs; None: the worker's own or, if that is root, an unprivileged one.
     user: str | None = None
 
 
@@ -58,5 +58,5 @@ def _docker(settings: EngineSettings) -> Engine:
 _ENGINES: Mapping[str, Callable[[EngineSettings], Engine]] = {
     "docker": _docker,
     "noop": lambda _: NoopEngine(),
-    "process": lambda settings: ProcessEngine(settings.state_dir, settings.user),
+    "process": lambda settings: ProcessEngine(settings.state_dir),
 }

@@ -76,7 +76,9 @@ class MountPolicy:
 
     @staticmethod
     def _target(mount: Mount, working_dir: Path) -> PurePosixPath:
-        target = PurePosixPath(os.path.normpath(PurePosixPath(working_dir) / mount.container))
+        joined = os.path.normpath(PurePosixPath(working_dir) / mount.container)
+        # POSIX keeps two leading slashes apart from one; a kernel doesn't.
+        target = PurePosixPath("/" + joined.lstrip("/"))
         if ".." in PurePosixPath(mount.container).parts:
             raise RefusedError(f"mount at {mount.container}: `..` in a container path")
         if any(target == path or path in target.parents for path in RESERVED):

@@ -31,15 +31,19 @@ class Exit:
 class Outcome:
     """The whole story of a run.
 
-    `exit_code` is the command's own, 128 + n where signal n ended it, 125–127 where it never ran (`pid` is 0 then).
+    `exit_code` is the command's own, 128 + n where signal n ended it, 125–127 where it never `ran`. `pid` is 0 where
+    there was none, or where a container ended before it could be asked for.
     `oom` says that the memory limit killed one of its processes, even if the command went on; `timed_out` and
-    `stopped` say that it was told to end, however it then did. `error` says what the exit code can't.
+    `stopped` say that it was told to end, however it then did. `error` says what the exit code can't;
+    `engine_failed` that it is the engine's fault, not the command's.
     """
 
     exit_code: int
     started: datetime
     ended: datetime
     duration_s: float
+    ran: bool = True
+    engine_failed: bool = False
     pid: int = 0
     signal: int | None = None
     oom: bool = False

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,10 @@ from pipeline.containers.stop import Level, Stop
 from tests.waiting import until
 
 IMAGE, PYTHON_IMAGE = "jobstream/busybox:1", "jobstream/python:1"
-LABELS = Labels(job="fam-1", attempt=2, holder="w1:100:aa", worker="w1")
+#: A worker of this session's alone: others may test on the same container engine.
+WORKER = f"w-{uuid.uuid4().hex[:12]}"
+LABELS = Labels(job="fam-1", attempt=2, holder=f"{WORKER}:100:aa", worker=WORKER)
+LATER = f"{WORKER}:200:bb"
 #: A command that ignores SIGTERM and has a child in a session of its own that does too.
 STUBBORN = """
 import os, signal, subprocess, sys, time
@@ -115,7 +119,7 @@ def descendants_in(directory: Path) -> list[int]:
 async def test_an_exit_code_is_the_commands_own(bench: Bench) -> None:
     outcome = await bench.engine.run(bench.sh("exit 7"))
     assert (outcome.exit_code, outcome.signal, outcome.error) == (7, None, None)
-    assert outcome.pid > 0
+    assert outcome.ran
     assert outcome.started <= outcome.ended
     assert not outcome.succeeded
 
@@ -206,11 +210,14 @@ async def test_descendants_that_outlive_a_successful_command_are_ended(bench: Be
 
 async def test_a_stop_ends_a_command_by_sigterm(bench: Bench) -> None:
     spec, stop = bench.sh("trap 'echo bye; exit 3' TERM; echo up; sleep 300", grace=60.0), Stop()
-    run = asyncio.create_task(bench.engine.run(spec, stop))
+    pids: list[int] = []
+    run = asyncio.create_task(bench.engine.run(spec, stop, pids.append))
     await shown(lambda: spec.stdout.exists() and spec.stdout.read_bytes())
     stop.request(reason="revoked")
     outcome = await run
     assert (outcome.stopped, outcome.exit_code, outcome.timed_out) == (True, 3, None)
+    assert pids == [outcome.pid]
+    assert outcome.pid > 0
     assert read(spec)[0] == b"up\nbye\n"
 
 
@@ -241,7 +248,7 @@ async def test_a_cancelled_caller_leaves_nothing_running(bench: Bench) -> None:
     with pytest.raises(asyncio.CancelledError):
         await run
     assert descendants_in(spec.working_dir) == []
-    assert await bench.engine.reap_orphans("w1", "w1:200:bb") == []
+    assert await bench.engine.reap_orphans(WORKER, LATER) == []
 
 
 async def test_a_command_that_does_not_exist_is_127_with_an_error(bench: Bench) -> None:
@@ -285,22 +292,22 @@ async def test_many_run_at_a_time(bench: Bench) -> None:
 async def test_what_an_earlier_holder_left_is_reaped_and_named(bench: Bench) -> None:
     spec = bench.py(STUBBORN)
     left = await bench.engine._start(spec)
-    await shown(lambda: spec.stdout.read_bytes())
-    assert await bench.engine.reap_orphans("w2", "w2:200:bb") == []
-    assert await bench.engine.reap_orphans("w1", LABELS.holder) == []
+    await shown(spec.stdout.read_bytes)
+    assert await bench.engine.reap_orphans(f"{WORKER}x", LATER) == []
+    assert await bench.engine.reap_orphans(WORKER, LABELS.holder) == []
     assert descendants_in(spec.working_dir)
-    (orphan,) = await bench.engine.reap_orphans("w1", "w1:200:bb")
+    (orphan,) = await bench.engine.reap_orphans(WORKER, LATER)
     assert (orphan.job, orphan.attempt, orphan.holder) == ("fam-1", 2, LABELS.holder)
     assert orphan.working_dir == spec.working_dir
     assert await shown(lambda: not descendants_in(spec.working_dir))
-    assert await bench.engine.reap_orphans("w1", "w1:200:bb") == []
+    assert await bench.engine.reap_orphans(WORKER, LATER) == []
     await left.wait()
     await left.finish()
 
 
 async def test_what_ended_leaves_no_orphan(bench: Bench) -> None:
     await bench.engine.run(bench.sh("true"))
-    assert await bench.engine.reap_orphans("w1", "w1:200:bb") == []
+    assert await bench.engine.reap_orphans(WORKER, LATER) == []
 
 
 async def test_the_command_line_for_a_person_runs_the_same(bench: Bench) -> None:
@@ -344,6 +351,17 @@ async def test_only_the_working_directory_and_tmp_can_be_written(enclosed: Bench
     assert read(spec)[0] == b""
 
 
+async def test_the_images_root_is_read_only(enclosed: Bench) -> None:
+    spec = enclosed.sh("grep ' / ' /proc/mounts")
+    assert (await enclosed.engine.run(spec)).succeeded
+    assert read(spec)[0].split()[3].startswith(b"ro")
+
+
+def test_swap_is_part_of_the_memory_limit(enclosed: Bench) -> None:
+    described = enclosed.engine.describe(enclosed.sh("true", memory_mib=64))
+    assert described["mem_limit"] == described["memswap_limit"] == "64m"
+
+
 async def test_the_command_has_no_privileges(enclosed: Bench) -> None:
     spec = enclosed.sh("id -u; id -g; grep -E '^(Cap(Eff|Bnd|Prm)|NoNewPrivs|Seccomp):' /proc/self/status")
     assert (await enclosed.engine.run(spec)).succeeded
@@ -373,7 +391,7 @@ async def test_the_container_is_gone_afterwards(enclosed: Bench) -> None:
 
 async def test_allowed_mounts_are_seen_in_their_mode(enclosed: Bench) -> None:
     (enclosed.root / "input/a.txt").write_text("given")
-    os.chmod(enclosed.root / "output", 0o777)
+    (enclosed.root / "output").chmod(0o777)
     mounts = (
         Mount(str(enclosed.root / "input"), "/in"),
         Mount(str(enclosed.root / "output"), "out", "rw"),
@@ -409,7 +427,7 @@ async def test_mounts_that_are_not_allowed_are_refused(enclosed: Bench, host: st
     outcome = await enclosed.engine.run(enclosed.sh("true", mounts=(Mount(path, "/x", mode),)))  # type: ignore[arg-type]
     assert outcome.exit_code == 125
     assert "mount of" in str(outcome.error)
-    assert outcome.pid == 0
+    assert not outcome.ran
 
 
 async def test_the_engines_socket_is_refused_even_within_an_allowed_folder(
@@ -424,18 +442,18 @@ async def test_the_engines_socket_is_refused_even_within_an_allowed_folder(
         engine.command_line(spec)
 
 
-@pytest.mark.parametrize("target", ["/", "/proc/x", "/dev", "{work}", "{parent}", "../x"])
+@pytest.mark.parametrize("target", ["/", "/proc/x", "//proc/x", "//", "/dev", "{work}", "{parent}", "../x"])
 async def test_container_paths_that_hide_something_are_refused(enclosed: Bench, target: str) -> None:
     path = target.format(work=enclosed.root / "work", parent=enclosed.root)
     outcome = await enclosed.engine.run(enclosed.sh("true", mounts=(Mount(str(enclosed.root / "input"), path),)))
-    assert (outcome.exit_code, outcome.pid) == (125, 0)
+    assert (outcome.exit_code, outcome.ran) == (125, False)
     assert "mount at" in str(outcome.error)
 
 
 async def test_root_and_other_networks_are_refused(enclosed: Bench) -> None:
     for change in ({"user": "0:0"}, {"network": "host"}, {"user": "root"}):
         outcome = await enclosed.engine.run(enclosed.sh("true", **change))
-        assert (outcome.exit_code, outcome.pid) == (125, 0)
+        assert (outcome.exit_code, outcome.ran) == (125, False)
 
 
 @pytest.mark.parametrize("option", ["volume", "privileged", "v", "mount", "cap-add", "device", "pid", "security-opt"])

@@ -1,0 +1,198 @@
+"""One attempt of a job, from its directory to its result (spec §3.1).
+
+Whatever happens becomes a result: a failed one says why, and the work directory is closed either way.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.containers.errors import EngineError, UnavailableError
+from pipeline.containers.outcome import Outcome
+from pipeline.containers.spec import Labels, RunSpec
+from pipeline.containers.stop import Level, Stop
+from pipeline.containers.threads import in_thread
+from pipeline.work import command as commands
+from pipeline.work import context as contexts
+from pipeline.work import files, request, run_script, verdict
+from pipeline.work.conclusion import Conclusion
+from pipeline.work.errors import AttemptError, Category, Failure
+from pipeline.work.metrics import MetricsError, collect
+from pipeline.work.place import Place
+from pipeline.work.result import Result
+
+#: Bring the job's inputs into its directory; returns entries of `inputs_localized`.
+Prepare = Callable[[Path, Mapping[str, Any]], Awaitable[Sequence[Mapping[str, Any]]]]
+#: Publish the products in the directory; returns entries of `products_staged`.
+Publish = Callable[[Path, Mapping[str, Any]], Awaitable[Sequence[Mapping[str, Any]]]]
+#: Told once, before the command runs, the fields of `job_info` that are known then.
+Announce = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+
+async def run_attempt(
+    document: Mapping[str, Any],
+    place: Place,
+    *,
+    attempt: int,
+    holder: str,
+    task_id: str,
+    stop: Stop | None = None,
+    announce: Announce | None = None,
+    prepare: Prepare | None = None,
+    publish: Publish | None = None,
+) -> Result:
+    """Run one attempt of the job that `document` describes (the `job` of spec §3.2).
+
+    Never raises: what goes wrong, in the seams too, is a failed result. A stop cancels `prepare`. `publish` is called
+    only after exit code 0 and usable metrics, and not if a stop was asked for by then; once called it is left to its
+    own end (it decides what a stop still means). A caller that is cancelled gets its CancelledError once the command
+    is dead and the directory closed.
+    """
+    labels = Labels(job=str(document.get("job_id") or ""), attempt=attempt, holder=holder, worker=place.worker)
+    run = _Attempt(document, place, labels, task_id, stop or Stop())
+    cancelled: asyncio.CancelledError | None = None
+    try:
+        await run.live(_Seams(announce, prepare, publish))
+    except asyncio.CancelledError as error:
+        run.conclusion.fail(Failure("cancelled", Category.STOPPED, ""))
+        cancelled = error
+    except Exception as error:
+        run.conclusion.fail(Failure.of(error))
+    ending = asyncio.ensure_future(in_thread(run.conclusion.result))
+    try:
+        result = await asyncio.shield(ending)
+    except asyncio.CancelledError:
+        await asyncio.wait({ending})
+        raise
+    if cancelled is not None:
+        raise cancelled
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Seams:
+    announce: Announce | None
+    prepare: Prepare | None
+    publish: Publish | None
+
+
+class _Attempt:
+    def __init__(self, document: Mapping[str, Any], place: Place, labels: Labels, task_id: str, stop: Stop) -> None:
+        self._document = document
+        self._place = place
+        self._labels = labels
+        self._task_id = task_id
+        self._stop = stop
+        self.conclusion = Conclusion(document, place, datetime.now(UTC))
+
+    async def live(self, seams: _Seams) -> None:
+        """Go through the attempt's life, as far as it gets."""
+        conclusion = self.conclusion
+        directory = await in_thread(conclusion.open, self._labels)
+        spec = await self._make_ready(directory)
+        if seams.prepare is not None:
+            conclusion.inputs.extend(await self._unless_stopped(seams.prepare, directory))
+        if seams.announce is not None:
+            await seams.announce(dict(conclusion.job_info))
+        self._heed_stop()
+        conclusion.begin_command(datetime.now(UTC))
+        outcome = await self._place.engine.run(spec, self._stop, lambda pid: _write_pid(directory, pid))
+        await self._end_command(outcome, spec)
+        if conclusion.failed:
+            return
+        await in_thread(self._measure, directory)
+        self._heed_stop()
+        if seams.publish is not None:
+            conclusion.products.extend(await self._transfer(seams.publish, directory, Category.PUBLISH))
+
+    async def _make_ready(self, directory: Path) -> RunSpec:
+        engine = self._place.engine
+        command = self._command()
+        spec = request.build(self._document, command, self._place, self._labels, directory)
+        try:
+            image_id = await engine.image_id(spec.image)
+            self.conclusion.image_id = image_id
+            params, line = await in_thread(lambda: (engine.describe(spec), engine.command_line(spec)))
+        except UnavailableError as error:
+            raise AttemptError(str(error), Category.WORKER) from error
+        except EngineError as error:
+            raise AttemptError(str(error)) from error
+        container = request.container_fields(self._document, command)
+        context = contexts.build(self._document, container, self._task_id, image_id)
+        self.conclusion.context = context
+
+        def write() -> None:
+            files.write_json(directory / files.CONTEXT, context)
+            files.write_json(directory / files.JOB, self.conclusion.job(self._task_id))
+            if params:
+                files.write_json(directory / files.DOCKER_PARAMS, {spec.image: params})
+            files.write(directory / files.RUN_SCRIPT, run_script.render(directory, spec.env, line), 0o755)
+
+        try:
+            await in_thread(write)
+        except OSError as error:
+            raise AttemptError(f"{directory} can't be written to: {error.strerror}", Category.WORK_DIR) from error
+        return spec
+
+    def _command(self) -> commands.Command:
+        try:
+            return commands.build(self._document, self._place.worker_config)
+        except AttemptError:
+            if self._place.engine.needs_command:
+                raise
+            return commands.Command(())
+
+    async def _unless_stopped(self, prepare: Prepare, directory: Path) -> Sequence[Any]:
+        bringing = asyncio.ensure_future(self._transfer(prepare, directory, Category.INPUTS))
+        stopping = asyncio.ensure_future(self._stop.beyond(Level.NONE))
+        try:
+            await asyncio.wait({bringing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if bringing.done():
+                return bringing.result()
+        finally:
+            stopping.cancel()
+            bringing.cancel()
+            await asyncio.wait({bringing})
+        self._heed_stop()
+        return ()
+
+    async def _transfer(self, seam: Prepare | Publish, directory: Path, category: Category) -> Sequence[Any]:
+        try:
+            async with asyncio.timeout(self._place.transfer_timeout):
+                return await seam(directory, self._document)
+        except AttemptError:
+            raise
+        except TimeoutError as error:
+            said = f"{category.value} failed: {str(error) or f'not done in {self._place.transfer_timeout:g} s'}"
+            raise AttemptError(said, category) from error
+        except Exception as error:
+            said = f"{category.value} failed: {type(error).__name__}: {error}"
+            raise AttemptError(said, category) from error
+
+    async def _end_command(self, outcome: Outcome, spec: RunSpec) -> None:
+        self.conclusion.end_command(outcome)
+        failure = await in_thread(verdict.failure, outcome, spec, self._stop.reason)
+        if failure is None:
+            return
+        self.conclusion.fail(failure)
+        if failure.category in (Category.SOFT_LIMIT, Category.HARD_LIMIT, Category.STOPPED, Category.OOM):
+            await in_thread(files.append, spec.stderr, f"\n[jobstream] {failure.error}\n".encode())
+
+    def _measure(self, directory: Path) -> None:
+        try:
+            self.conclusion.metrics = collect(directory)
+        except MetricsError as error:
+            raise AttemptError(f"unusable metrics: {error}", Category.COMMAND) from error
+
+    def _heed_stop(self) -> None:
+        if self._stop.level is not Level.NONE:
+            raise AttemptError(f"stopped: {self._stop.reason or 'on request'}", Category.STOPPED)
+
+
+def _write_pid(directory: Path, pid: int) -> None:
+    with suppress(OSError):
+        files.write(directory / files.PID, f"{pid}\n".encode())

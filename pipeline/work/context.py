@@ -1,0 +1,41 @@
+"""The job's context as its command sees it: `_context.json` (spec §3.2), which the command may edit."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from pipeline.work import files
+
+#: Bytes of the file that are read back.
+_LIMIT = 4 << 20
+
+
+def build(
+    document: Mapping[str, Any], container: Mapping[str, Any], task_id: str, image_id: str | None
+) -> dict[str, Any]:
+    """Return the context: the document's under `context` if not empty, all parameters at the top, and what is known
+    of the run."""
+    nested = document.get("context")
+    return {
+        **({"context": nested} if nested else {}),
+        **(document.get("params") or {}),
+        "job_priority": document.get("priority"),
+        **container,
+        "container_image_urls": document.get("container_image_urls"),
+        "container_image_id": image_id,
+        "_prov": {"wasGeneratedBy": f"task_id:{task_id}"},
+        "_force_ingest": document.get("publish_overwrite_ok") is True,
+    }
+
+
+def read_back(directory: Path) -> dict[str, Any]:
+    """Return the context as the command left it; raises ValueError if it is no JSON object of at most 4 MiB."""
+    data = files.read(directory / files.CONTEXT, _LIMIT + 1)
+    if data is None or len(data) > _LIMIT:
+        raise ValueError(f"{files.CONTEXT} is gone or longer than {_LIMIT} bytes")
+    value = orjson.loads(data)
+    if not isinstance(value, dict):
+        raise ValueError(f"{files.CONTEXT} is no object")
+    return value

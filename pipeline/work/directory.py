@@ -1,0 +1,88 @@
+"""An attempt's work directory, `<root>/jobs/YYYY/MM/DD/HH/MM/<job_id>-<attempt>` in UTC (spec §3.4).
+
+Each attempt has its own, so that nothing an earlier one left, or still writes, gets into a later one. What is open is
+also listed in `<root>/open/<worker>`: after a crash the directories to close are found there, without walking the tree.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from pipeline.work import files
+from pipeline.work.errors import AttemptError, Category
+
+_JOB_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+@=-]{0,199}")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkDirectory:
+    """A directory that is open (`.running`) until `close` (`.done`)."""
+
+    path: Path
+    #: The entry in the list of open directories.
+    entry: Path
+
+    def close(self) -> None:
+        """Turn `.running` into `.done` with the time, whatever the job did to either; raises OSError."""
+        if self.path.is_dir():
+            done = self.path / files.DONE
+            if done.is_dir() and not done.is_symlink():
+                shutil.rmtree(done)
+            files.write(done, _now().encode())
+            running = self.path / files.RUNNING
+            if running.is_dir() and not running.is_symlink():
+                shutil.rmtree(running)
+            running.unlink(missing_ok=True)
+        self.entry.unlink(missing_ok=True)
+
+
+class WorkRoot:
+    """The root work directory of one worker; several workers may share one root."""
+
+    def __init__(self, root: Path, worker: str) -> None:
+        """Make nothing yet."""
+        self.root = root.absolute()
+        self._open = self.root / "open" / quote(worker, safe="")
+
+    def create(self, job_id: str, attempt: int, when: datetime) -> WorkDirectory:
+        """Make the directory of an attempt that starts now.
+
+        Raises AttemptError for a job id that is no plain name, and if the directory exists (a directory is never
+        used twice) or can't be made.
+        """
+        if not _JOB_ID.fullmatch(job_id):
+            raise AttemptError(f"job id {job_id!r} can't be part of a path", Category.INVALID)
+        name = f"{job_id}-{attempt}"
+        path = self.root / "jobs" / when.astimezone(UTC).strftime("%Y/%m/%d/%H/%M") / name
+        entry = self._open / name
+        try:
+            self._open.mkdir(parents=True, exist_ok=True)
+            files.write(entry, os.fsencode(path))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir()
+            path.chmod(0o755)
+            files.write(path / files.RUNNING, _now().encode())
+        except OSError as error:
+            raise AttemptError(f"no work directory {path}: {error.strerror}", Category.WORK_DIR) from error
+        return WorkDirectory(path, entry)
+
+    def leftovers(self) -> Iterator[WorkDirectory]:
+        """Yield the directories that this worker opened and did not close: call it before the first `create`."""
+        with contextlib.suppress(FileNotFoundError):
+            for entry in sorted(self._open.iterdir()):
+                if not entry.name.startswith("."):
+                    yield WorkDirectory(Path(os.fsdecode(files.read(entry, 4096) or b"/nonexistent")), entry)
+
+    def relative(self, path: Path) -> str:
+        """Return a work directory's path below the root, as URLs show it."""
+        return quote(path.relative_to(self.root).as_posix())
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")

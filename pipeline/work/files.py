@@ -1,0 +1,65 @@
+"""Files in a directory that a job could write to: it may have put links, FIFOs or directories in their place."""
+
+import contextlib
+import json
+import os
+import secrets
+import stat
+from pathlib import Path
+
+import orjson
+
+#: Names of the special files (spec §3.4).
+RUNNING, DONE = ".running", ".done"
+JOB, CONTEXT, DOCKER_PARAMS, RUN_SCRIPT = "_job.json", "_context.json", "_docker_params.json", "_run.sh"
+STDOUT, STDERR, EXIT_CODE, PID = "_stdout.txt", "_stderr.txt", "_exit_code", "_pid"
+ALT_ERROR, ALT_TRACEBACK = "_alt_error.txt", "_alt_traceback.txt"
+ALT_MSG, ALT_MSG_DETAILS = "_alt_msg.txt", "_alt_msg_details.txt"
+
+
+def write(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Put a file in place whole, over a file or link of that name; follows no link. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    descriptor = os.open(temporary, flags, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
+            file.write(data)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: object) -> None:
+    """Put a JSON file in place, made for people's eyes; what JSON has no words for becomes text. Raises OSError."""
+    try:
+        data = orjson.dumps(value, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS)
+    except TypeError:
+        # Integers beyond 64 bits, and names of files that are no UTF-8.
+        data = json.dumps(value, default=str, indent=2).encode()
+    write(path, data)
+
+
+def read(path: Path, limit: int) -> bytes | None:
+    """Return a regular file's first `limit` bytes; None if there is none at that very name."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        with contextlib.suppress(OSError):
+            return file.read(limit)
+    return None
+
+
+def append(path: Path, data: bytes) -> None:
+    """Add to a regular file, if there is one at that very name; whatever goes wrong, nothing happens."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "ab") as file:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                file.write(data)

@@ -1,0 +1,77 @@
+"""From a job's document to what an engine is asked to run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.containers.errors import RefusedError
+from pipeline.containers.options import Options
+from pipeline.containers.spec import Labels, Mount, RunSpec
+from pipeline.work import files
+from pipeline.work.command import Command
+from pipeline.work.errors import AttemptError
+from pipeline.work.place import Limits, Place, time_limit
+
+
+def container_fields(document: Mapping[str, Any], command: Command) -> dict[str, Any]:
+    """Return the document's container fields, those of the worker's configuration where it overrides the image."""
+    names = ("container_image_name", "container_image_url", "container_mappings", "runtime_options")
+    if command.config is not None and command.config.overrides_image:
+        return {name: getattr(command.config, name) for name in names}
+    return {name: document.get(name) for name in names}
+
+
+def build(document: Mapping[str, Any], command: Command, place: Place, labels: Labels, directory: Path) -> RunSpec:
+    """Return the request.
+
+    Memory and processors come from `needs`, else the place's limits; runtime options can only lower them. Raises
+    AttemptError for malformed needs, limits, mappings and options; whether a mount is allowed, the engine says.
+    """
+    container = container_fields(document, command)
+    limits = Limits.of(document.get("needs") or {}, place.limits)
+    info = document.get("job_info") or {}
+    try:
+        options = Options.of(container["runtime_options"] or {})
+    except RefusedError as error:
+        raise AttemptError(str(error)) from error
+    return RunSpec(
+        argv=command.argv,
+        env=command.env,
+        working_dir=directory,
+        stdout=directory / files.STDOUT,
+        stderr=directory / files.STDERR,
+        labels=labels,
+        image=container["container_image_name"] or None,
+        mounts=mounts(container["container_mappings"] or {}),
+        user=place.user,
+        memory_mib=min(limits.memory_mib, options.memory_mib or limits.memory_mib),
+        cpus=min(limits.cpus, options.cpus or limits.cpus),
+        pids_limit=min(limits.pids, options.pids_limit or limits.pids),
+        shm_mib=options.shm_mib or limits.shm_mib,
+        network=options.network or "none",
+        gpus=options.gpus or (document.get("needs") or {}).get("gpus") or None,
+        soft_time_limit=time_limit(info, "soft_time_limit"),
+        time_limit=time_limit(info, "time_limit", limits.time_limit),
+        grace=place.grace,
+        params=document.get("params") or {},
+    )
+
+
+def mounts(mappings: Mapping[str, Any]) -> tuple[Mount, ...]:
+    """Return the mounts of `container_mappings`: host path → container path, [path] or [path, mode] (spec §6).
+
+    Without a mode they are read-only. Host paths are literal: variables are not expanded, for the value of one of
+    the worker's is not the job's business. Raises AttemptError for any other shape.
+    """
+    if not isinstance(mappings, Mapping):
+        raise AttemptError("container_mappings is no object")
+    made = []
+    for host, value in mappings.items():
+        match value:
+            case str(path) | [str(path)]:
+                made.append(Mount(host, path))
+            case [str(path), "ro" | "rw" as mode]:
+                made.append(Mount(host, path, mode))
+            case _:
+                raise AttemptError(f"container_mappings: {host}: {value!r} is no path, [path] or [path, ro|rw]")
+    return tuple(made)

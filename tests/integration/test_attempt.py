@@ -1,0 +1,461 @@
+"""One attempt, from a job's document to its result, with real processes."""
+
+import asyncio
+import json
+import os
+import stat
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.containers.docker import DockerEngine
+from pipeline.containers.noop import NoopEngine
+from pipeline.containers.process import ProcessEngine
+from pipeline.containers.stop import Level, Stop
+from pipeline.statuses import Status
+from pipeline.work.attempt import run_attempt
+from pipeline.work.directory import WorkRoot
+from pipeline.work.errors import Category
+from pipeline.work.place import Limits, Place
+from pipeline.work.result import Result
+from pipeline.work.worker_config import JobWorkerConfig
+from tests.waiting import until
+
+TASK = "7d4a0a52-0000-5000-8000-000000000001"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    engine = ProcessEngine(tmp_path / "state")
+    root = WorkRoot(tmp_path / "root", "w1")
+    return Place(engine=engine, root=root, worker="w1", url="http://host:8085", grace=0.5, facts={"a": 1})
+
+
+def job(script: str = "", **changes: Any) -> dict[str, Any]:
+    """A job whose command is a Python script that is a parameter."""
+    params = {"_command": f"{sys.executable} -c $script", "script": script}
+    return {"type": "job-x:1", "name": "x", "job_id": "fam-1", "params": params, "job_info": {}, **changes}
+
+
+async def run(document: Mapping[str, Any], place: Place, **more: Any) -> Result:
+    return await run_attempt(document, place, attempt=1, holder="w1:1:aa", task_id=TASK, **more)
+
+
+def assert_closed(result: Result, place: Place) -> Path:
+    path = result.job_dir
+    assert path is not None
+    assert (path / ".done").read_text().endswith("Z")
+    assert not (path / ".running").exists()
+    assert list(place.root.leftovers()) == []
+    return path
+
+
+async def test_a_command_that_succeeds_completes_the_job(place: Place) -> None:
+    result = await run(job("print('hello'); import sys; print('err', file=sys.stderr)"), place)
+    assert (result.status, result.exit_code, result.error, result.category) == (Status.COMPLETED, 0, None, None)
+    path = assert_closed(result, place)
+    assert (path / "_stdout.txt").read_text() == "hello\n"
+    assert (path / "_stderr.txt").read_text() == "err\n"
+    assert (path / "_exit_code").read_text() == "0\n"
+    info = result.job_info
+    assert (info["status"], info["stdout"], info["stderr"], info["facts"]) == (0, "", "", {"a": 1})
+    assert int((path / "_pid").read_text()) == info["pid"] > 0
+    assert info["time_start"] <= info["cmd_start"] <= info["cmd_end"] <= info["time_end"]
+    assert info["duration"] >= info["cmd_duration"] > 0
+    assert info["job_dir"] == str(path)
+    assert info["job_url"] == f"http://host:8085/{path.relative_to(place.root.root)}"
+    assert info["metrics"]["job_dir_size"] > 0
+    assert info["metrics"]["usage_stats"][0]["user_cpu_time"] > 0
+
+
+async def test_a_command_that_fails_fails_the_job_with_its_exit_code(place: Place) -> None:
+    result = await run(job("import sys; print('why', file=sys.stderr); sys.exit(7)"), place)
+    assert (result.status, result.exit_code, result.category) == (Status.FAILED, 7, Category.COMMAND)
+    assert result.error == "the command failed with exit code 7"
+    assert result.short_error == "the command failed with exit code 7"
+    assert "why" in str(result.traceback)
+    path = assert_closed(result, place)
+    assert (result.job_info["status"], result.job_info["stderr"]) == (7, "why\n")
+    assert (path / "_exit_code").read_text() == "7\n"
+
+
+async def test_a_command_ended_by_a_signal_says_which(place: Place) -> None:
+    result = await run(job("import os; os.kill(os.getpid(), 11)"), place)
+    assert (result.exit_code, result.signum, result.category) == (139, 11, Category.COMMAND)
+
+
+@pytest.mark.parametrize(
+    ("limits", "category"),
+    [
+        ({"soft_time_limit": 1}, Category.SOFT_LIMIT),
+        ({"soft_time_limit": 1, "time_limit": 60}, Category.SOFT_LIMIT),
+        ({"time_limit": 1}, Category.HARD_LIMIT),
+    ],
+)
+async def test_a_time_limit_fails_the_job_and_says_so(place: Place, limits: dict[str, int], category: str) -> None:
+    result = await run(job("import time; time.sleep(300)", job_info=limits), place)
+    assert (result.status, result.category) == (Status.FAILED, category)
+    assert "time limit of 1 s exceeded" in str(result.error)
+    assert "time limit of 1 s exceeded" in (assert_closed(result, place) / "_stderr.txt").read_text()
+
+
+async def test_a_limit_of_the_place_holds_for_jobs_without_one(place: Place) -> None:
+    limited = replace(place, limits=Limits(time_limit=1.0))
+    assert (await run(job("import time; time.sleep(300)"), limited)).category is Category.HARD_LIMIT
+
+
+async def test_success_after_the_soft_limit_is_a_failure_whose_status_is_not_0(place: Place) -> None:
+    script = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(0)); time.sleep(300)"
+    result = await run(job(script, job_info={"soft_time_limit": 1, "time_limit": 60}), place)
+    assert (result.status, result.exit_code, result.job_info["status"]) == (Status.FAILED, 0, 1)
+    assert (assert_closed(result, place) / "_exit_code").read_text() == "1\n"
+
+
+async def test_a_stop_revokes_the_job(place: Place) -> None:
+    stop = Stop()
+    document = job("open('up', 'w'); import time; time.sleep(300)")
+    attempt = asyncio.create_task(run(document, place, stop=stop))
+    await asyncio.to_thread(until, lambda: list(place.root.root.glob("jobs/*/*/*/*/*/*/up")))
+    stop.request(Level.TERM, "revoked by ops")
+    result = await attempt
+    assert (result.status, result.stopped, result.signum) == (Status.REVOKED, True, 15)
+    assert "revoked by ops" in str(result.error)
+    assert_closed(result, place)
+
+
+async def test_a_stop_before_the_command_means_that_it_never_runs(place: Place) -> None:
+    stop = Stop()
+
+    async def announce(_: Mapping[str, Any]) -> None:
+        stop.request(reason="revoked")
+
+    result = await run(job("open('ran', 'w')"), place, stop=stop, announce=announce)
+    assert (result.status, result.exit_code) == (Status.REVOKED, None)
+    assert not (assert_closed(result, place) / "ran").exists()
+
+
+async def test_a_cancelled_attempt_closes_its_directory(place: Place) -> None:
+    attempt = asyncio.create_task(run(job("open('up', 'w'); import time; time.sleep(300)"), place))
+    (up,) = await asyncio.to_thread(until, lambda: list(place.root.root.glob("jobs/*/*/*/*/*/*/up")))
+    attempt.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await attempt
+    assert (up.parent / ".done").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"params": {}}, "no command"),
+        ({"params": {"_command": "no-such-program --x"}}, "no-such-program"),
+        ({"params": {"_command": "echo 'open"}}, "can't be split"),
+        ({"params": {"_command": "echo $missing"}}, "$missing"),
+        ({"params": {"_command": "  "}}, "no program"),
+        ({"params": {"_command": "echo a\0b"}}, "NUL"),
+        ({"job_id": "../../x"}, "can't be part of a path"),
+        ({"job_id": None}, "job id ''"),
+        ({"runtime_options": {"privileged": True}}, "'privileged' isn't allowed"),
+        ({"runtime_options": {"memory": "lots"}}, "'lots' can't be used"),
+        ({"container_mappings": {"/data": []}}, "container_mappings"),
+        ({"job_info": {"time_limit": "soon"}}, "'soon' isn't a positive number"),
+        ({"needs": {"memory_mib": -5}}, "-5 isn't a positive number"),
+    ],
+)
+async def test_what_can_not_be_run_is_a_failed_result(place: Place, change: dict[str, Any], said: str) -> None:
+    result = await run({**job("pass"), **change}, place)
+    assert result.status is Status.FAILED
+    assert said in str(result.error)
+    assert result.short_error
+    assert result.traceback
+    assert result.job_info["status"] not in (0, None)
+    assert list(place.root.leftovers()) == []
+
+
+async def test_a_job_without_command_fails_as_one_that_can_not_run(place: Place) -> None:
+    result = await run(job(params={}), place)
+    assert result.category is Category.INVALID
+    assert_closed(result, place)
+
+
+async def test_a_root_that_can_not_be_written_is_a_failed_result(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = await run(job("pass"), replace(place, root=WorkRoot(tmp_path / "file", "w1")))
+    assert (result.status, result.category, result.job_dir) == (Status.FAILED, Category.WORK_DIR, None)
+
+
+async def test_no_attempt_uses_a_directory_twice(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = await run(job("open('left', 'w')"), place)
+    second = await run_attempt(job("pass"), place, attempt=2, holder="w1:1:aa", task_id=TASK)
+    assert first.job_dir != second.job_dir
+    assert second.job_dir is not None
+    assert not (second.job_dir / "left").exists()
+
+
+async def test_a_job_sees_its_document_and_context_and_may_edit_the_latter(place: Place) -> None:
+    script = (
+        "import json; c = json.load(open('_context.json')); j = json.load(open('_job.json'))\n"
+        "assert c['size'] == 3 and c['context'] == {'deep': 1} and c['_force_ingest'] is True, c\n"
+        f"assert c['_prov'] == {{'wasGeneratedBy': 'task_id:{TASK}'}}\n"
+        f"assert j['job_id'] == 'fam-1' and j['task_id'] == '{TASK}' and j['job_info']['job_dir'], j\n"
+        "c['added'] = 'here'; json.dump(c, open('_context.json', 'w'))"
+    )
+    document = job(script, context={"deep": 1}, publish_overwrite_ok=True)
+    document["params"]["size"] = 3
+    result = await run(document, place)
+    assert result.error is None, (result.error, result.traceback)
+    assert result.context["added"] == "here"
+
+
+async def test_a_spoilt_context_is_noted_and_fails_nothing(place: Place) -> None:
+    result = await run(job("open('_context.json', 'w').write('{')"), place)
+    assert result.succeeded
+    assert "context" in result.notes[0]
+
+
+async def test_what_the_job_says_of_its_error_replaces_ours(place: Place) -> None:
+    script = (
+        "open('_alt_error.txt', 'wb').write(b'disk of the \\xff instrument is full, said the job')\n"
+        "open('_alt_traceback.txt', 'w').write('at line 3')\n"
+        "open('_alt_msg.txt', 'w').write('one\\n' + 'x' * 20 + '-' * 50 + 'y' * 10 + '\\n\\n')\n"
+        "open('_alt_msg_details.txt', 'w').write('all\\nof it')\n"
+        "raise SystemExit(3)"
+    )
+    result = await run(job(script), place)
+    assert result.error == "disk of the � instrument is full, said the job"
+    assert result.short_error == "disk of the � instru.....id the job"
+    assert result.traceback == "at line 3"
+    assert result.msg == ("one", "x" * 20 + "....." + "y" * 10)
+    assert result.msg_details == "all\nof it"
+
+
+async def test_what_a_job_left_is_read_without_following_it_anywhere(place: Place, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("hush")
+    script = (
+        f"import os; os.symlink('{secret}', '_alt_error.txt'); os.mkfifo('_alt_traceback.txt')\n"
+        f"os.remove('_context.json'); os.symlink('{secret}', '_context.json')\n"
+        f"os.remove('_stderr.txt'); os.symlink('{secret}', '_stderr.txt')\n"
+        f"os.symlink('{secret}', '_exit_code'); os.remove('_job.json'); os.symlink('{secret}', '_job.json')\n"
+        "os.remove('.running'); os.mkdir('.running'); os.mkdir('.done'); os.mkdir('.done/x')\n"
+        "raise SystemExit(3)"
+    )
+    result = await run(job(script), place)
+    assert secret.read_text() == "hush"
+    assert "hush" not in repr(result)
+    path = assert_closed(result, place)
+    assert (path / "_exit_code").read_text() == "3\n"
+
+
+async def test_metrics_of_the_job_are_merged(place: Place) -> None:
+    script = (
+        "import json, os; os.makedirs('a/b')\n"
+        "json.dump({'download': [{'url': 'u'}], 'upload': [{'id': 'p'}]}, open('a/b/my_pge_metrics.json', 'w'))\n"
+        "json.dump({'wall_time': 1}, open('x_docker_stats.json', 'w')); open('y_docker_stats.json', 'w').write('{')"
+    )
+    result = await run(job(script), place)
+    assert result.succeeded
+    metrics = result.job_info["metrics"]
+    assert metrics["inputs_localized"] == [{"url": "u"}]
+    assert metrics["products_staged"] == [{"id": "p"}]
+    assert {"wall_time": 1} in metrics["usage_stats"]
+    assert "y_docker_stats.json" in result.notes[0]
+
+
+async def test_unusable_metrics_fail_the_job_before_anything_is_published(place: Place) -> None:
+    published = []
+
+    async def publish(path: Path, _: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        published.append(path)
+        return []
+
+    result = await run(job("open('pge_metrics.json', 'w').write('[]')"), place, publish=publish)
+    assert (result.status, result.exit_code, result.job_info["status"]) == (Status.FAILED, 0, 1)
+    assert "pge_metrics.json" in str(result.error)
+    assert published == []
+    assert_closed(result, place)
+
+
+async def test_products_are_published_after_success_with_the_directory_still_open(place: Place) -> None:
+    async def publish(path: Path, document: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        assert (path / ".running").exists()
+        assert (path / "product").read_text() == "x"
+        return [{"id": document["job_id"]}]
+
+    result = await run(job("open('product', 'w').write('x')"), place, publish=publish)
+    assert result.succeeded, result.traceback
+    assert result.products_staged == [{"id": "fam-1"}]
+    assert result.report()["products"] == ["fam-1"]
+
+
+async def test_a_failed_publication_fails_the_job(place: Place) -> None:
+    async def publish(_: Path, __: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        raise ValueError("no such place")
+
+    result = await run(job("pass"), place, publish=publish)
+    assert (result.status, result.exit_code, result.category) == (Status.FAILED, 0, Category.PUBLISH)
+    assert result.error == "publish failed: ValueError: no such place"
+    assert result.job_info["status"] == 1
+    assert (assert_closed(result, place) / "_exit_code").read_text() == "1\n"
+
+
+async def test_a_publication_that_hangs_is_given_up(place: Place) -> None:
+    async def publish(_: Path, __: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        await asyncio.Event().wait()
+        return []
+
+    result = await run(job("pass"), replace(place, transfer_timeout=0.2), publish=publish)
+    assert result.error == "publish failed: not done in 0.2 s"
+
+
+async def test_a_failed_command_publishes_nothing(place: Place) -> None:
+    async def publish(_: Path, __: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        raise AssertionError("published")
+
+    result = await run(job("raise SystemExit(1)"), place, publish=publish)
+    assert result.category is Category.COMMAND
+
+
+async def test_inputs_are_brought_before_the_start_is_announced(place: Place) -> None:
+    order = []
+
+    async def prepare(path: Path, _: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        order.append("prepare")
+        (path / "input").write_text("in")
+        return [{"url": "u"}]
+
+    async def announce(info: Mapping[str, Any]) -> None:
+        order.append("announce")
+        assert info["time_start"]
+        assert info["job_dir"]
+
+    result = await run(job("print(open('input').read())"), place, prepare=prepare, announce=announce)
+    assert result.succeeded, result.traceback
+    assert order == ["prepare", "announce"]
+    assert result.job_info["metrics"]["inputs_localized"] == [{"url": "u"}]
+
+
+async def test_inputs_that_can_not_be_brought_fail_the_job_before_its_command(place: Place) -> None:
+    async def prepare(_: Path, __: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        raise OSError("no route")
+
+    result = await run(job("open('ran', 'w')"), place, prepare=prepare)
+    assert (result.category, result.exit_code) == (Category.INPUTS, None)
+    assert not (assert_closed(result, place) / "ran").exists()
+
+
+async def test_a_stop_ends_the_bringing_of_inputs(place: Place) -> None:
+    stop = Stop()
+
+    async def prepare(_: Path, __: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        stop.request(reason="revoked")
+        await asyncio.Event().wait()
+        return []
+
+    result = await run(job("open('ran', 'w')"), place, prepare=prepare, stop=stop)
+    assert (result.status, result.exit_code) == (Status.REVOKED, None)
+
+
+async def test_an_engine_that_does_not_answer_is_the_workers_fault(place: Place, tmp_path: Path) -> None:
+    engine = DockerEngine(base_url=f"unix://{tmp_path}/nothing.sock")
+    result = await run(job("pass", container_image_name="x"), replace(place, engine=engine))
+    assert (result.status, result.category) == (Status.FAILED, Category.WORKER)
+    assert_closed(result, place)
+
+
+async def test_the_run_script_runs_the_same_again_without_secrets(place: Place) -> None:
+    env = [{"key": "GREETING", "value": "it's $HOME"}, {"key": "API_TOKEN", "value": "hush"}]
+    argv = ["import os; print(os.environ['GREETING'], os.getcwd())", "$word"]
+    command = {"path": sys.executable, "options": ["-c"], "arguments": argv, "env": env}
+    config = JobWorkerConfig.model_validate({"configs": [{"type": "job-x:1", "command": command}]})
+    document = job(params={"word": "a 'quoted' $word"})
+    result = await run(document, replace(place, worker_config=config))
+    assert result.succeeded, result.traceback
+    path = assert_closed(result, place)
+    script = path / "_run.sh"
+    assert stat.S_IMODE(script.stat().st_mode) == 0o755
+    assert "hush" not in script.read_text()
+    bare = {"PATH": os.environ["PATH"]}
+    again = await asyncio.create_subprocess_exec(script, env=bare, cwd="/", stdout=asyncio.subprocess.PIPE)
+    said, _ = await again.communicate()
+    assert said == (path / "_stdout.txt").read_bytes() == f"it's $HOME {path}\n".encode()
+
+
+async def test_a_type_without_a_configured_command_is_refused(place: Place) -> None:
+    result = await run(job("pass"), replace(place, worker_config=JobWorkerConfig()))
+    assert "no command for job type 'job-x:1'" in str(result.error)
+
+
+async def test_noop_needs_no_command(place: Place) -> None:
+    result = await run({"job_id": "fam-2"}, replace(place, engine=NoopEngine()))
+    assert result.succeeded, result.traceback
+    assert_closed(result, place)
+
+
+async def test_what_a_crash_left_open_can_be_closed(place: Place) -> None:
+    opened = place.root.create("fam-9", 1, datetime.now(UTC))
+    (left,) = WorkRoot(place.root.root, "w1").leftovers()
+    assert left.path == opened.path
+    assert list(WorkRoot(place.root.root, "w2").leftovers()) == []
+    left.close()
+    assert (opened.path / ".done").exists()
+    assert list(place.root.leftovers()) == []
+
+
+@pytest.mark.docker
+async def test_a_job_runs_in_its_image_with_what_it_may_see(
+    docker_engine: object, place: Place, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "a").write_text("given")
+    engine = DockerEngine(roots=[data])
+    document = job(
+        params={"_command": "sh -c $script", "script": "cat /in/a; cat _job.json > copy; echo 1 > _context.json"},
+        container_image_name="jobstream/busybox:1",
+        container_mappings={str(data): ["/in", "ro"]},
+    )
+    result = await run(document, replace(place, engine=engine))
+    await engine.close()
+    assert result.succeeded, result.traceback
+    path = assert_closed(result, place)
+    assert (path / "_stdout.txt").read_text() == "given"
+    assert str(result.container_image_id).startswith("sha256:")
+    params = json.loads((path / "_docker_params.json").read_text())
+    assert params["jobstream/busybox:1"]["network_mode"] == "none"
+    assert json.loads((path / "copy").read_text())["container_image_id"] == result.container_image_id
+
+
+@pytest.mark.docker
+async def test_memory_beyond_the_need_fails_the_job(docker_engine: object, place: Place) -> None:
+    engine = DockerEngine()
+    document = job("b = bytearray(300 << 20)", container_image_name="jobstream/python:1", needs={"memory_mib": 64})
+    document["params"]["_command"] = "python3 -c $script"
+    result = await run(document, replace(place, engine=engine))
+    await engine.close()
+    assert (result.category, result.oom, result.exit_code) == (Category.OOM, True, 137)
+    assert result.error == "memory limit of 64 MiB exceeded (exit code 137)"
+
+
+@pytest.mark.docker
+async def test_a_missing_image_or_refused_mount_is_a_failed_result(docker_engine: object, place: Place) -> None:
+    engine = DockerEngine()
+    for change, said in (
+        ({"container_image_name": "jobstream/none:1"}, "jobstream/none:1 isn't on this machine"),
+        ({"container_image_name": "jobstream/busybox:1", "container_mappings": {"/etc": "/x"}}, "mount of /etc"),
+        ({}, "no container image"),
+    ):
+        result = await run_attempt(
+            job("pass", **change, job_id=f"fam-{len(said)}"),
+            replace(place, engine=engine),
+            attempt=1,
+            holder="w1:1:aa",
+            task_id=TASK,
+        )
+        assert (result.status, result.category) == (Status.FAILED, Category.INVALID)
+        assert said in str(result.error)
+    await engine.close()

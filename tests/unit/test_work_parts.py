@@ -1,0 +1,116 @@
+"""The pure parts of an attempt: commands, mounts, errors, the worker's configuration."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.containers.process import ProcessEngine
+from pipeline.containers.spec import Labels, Mount
+from pipeline.work import command, request
+from pipeline.work.command import Command
+from pipeline.work.directory import WorkRoot
+from pipeline.work.errors import AttemptError, short_error
+from pipeline.work.place import Limits, Place
+from pipeline.work.request import mounts
+from pipeline.work.run_script import is_secret
+from pipeline.work.worker_config import JobWorkerConfig
+
+LABELS = Labels(job="fam-1", attempt=1, holder="w:1:a", worker="w")
+
+
+def words(arguments: list[str], **params: Any) -> list[str]:
+    return command.substitute(arguments, params)
+
+
+def test_an_argument_that_is_exactly_a_parameter_is_replaced() -> None:
+    assert words(["$a", "$b"], a="x y", b=2) == ["x y", "2"]
+
+
+def test_lists_are_spliced_and_everything_becomes_text() -> None:
+    assert words(["a", "$l", "z"], l=["x", 1, None, True, 1.5]) == ["a", "x", "1", "None", "True", "1.5", "z"]
+    assert words(["$l"], l=[]) == []
+    assert words(["$d"], d={"k": [1]}) == ['{"k":[1]}']
+
+
+def test_nothing_is_replaced_inside_an_argument_or_a_second_time() -> None:
+    assert words(["x$a", "$a ", "${a}", "$a.b", "$$a", "$"], a="1") == ["x$a", "$a ", "${a}", "$a.b", "$$a", "$"]
+    assert words(["$a"], a="$b", b="no") == ["$b"]
+
+
+def test_an_unknown_parameter_is_an_error() -> None:
+    with pytest.raises(AttemptError, match=r"\$gone"):
+        words(["$gone"])
+
+
+def test_a_command_line_is_split_as_a_shell_would_and_never_run_by_one() -> None:
+    built = command.build({"params": {"_command": "prog 'a b' ; rm -rf / $(x) `y` > z"}}, None)
+    assert built.argv == ("prog", "a b", ";", "rm", "-rf", "/", "$(x)", "`y`", ">", "z")
+
+
+def test_a_workers_configuration_decides_alone() -> None:
+    config = JobWorkerConfig.model_validate(
+        {"configs": [{"type": "t", "command": {"path": "p", "options": ["$lit"], "arguments": ["$a"]}}]}
+    )
+    built = command.build({"type": "t", "params": {"a": 1, "_command": "other"}}, config)
+    assert built.argv == ("p", "$lit", "1")
+    with pytest.raises(AttemptError, match="'u'"):
+        command.build({"type": "u", "params": {"_command": "other"}}, config)
+
+
+@pytest.mark.parametrize("url", [None, "http://x/y.tar"])
+def test_the_image_is_overridden_only_by_name_and_url_together(url: str | None) -> None:
+    config = JobWorkerConfig.model_validate(
+        {
+            "configs": [
+                {"type": "t", "command": {"path": "p"}, "container_image_name": "mine", "container_image_url": url}
+            ]
+        }
+    )
+    document = {"type": "t", "container_image_name": "theirs", "container_mappings": {"/a": "/b"}}
+    fields = request.container_fields(document, command.build(document, config))
+    assert fields["container_image_name"] == ("mine" if url else "theirs")
+    assert fields["container_mappings"] == ({} if url else {"/a": "/b"})
+
+
+def test_a_bad_configuration_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "w.json").write_text('{"configs": [{"type": 1}]}')
+    with pytest.raises(ValueError, match=r"w\.json"):
+        JobWorkerConfig.load(tmp_path / "w.json")
+
+
+def test_mappings_are_read_only_unless_they_say_otherwise() -> None:
+    given = {"/a": "/b", "/c": ["d"], "/e": ["/f", "rw"]}
+    assert mounts(given) == (Mount("/a", "/b", "ro"), Mount("/c", "d", "ro"), Mount("/e", "/f", "rw"))
+
+
+@pytest.mark.parametrize("value", [[], None, 1, ["/a", "rwx"], ["/a", "ro", "x"], {"a": 1}])
+def test_mappings_of_another_shape_are_refused(value: Any) -> None:
+    with pytest.raises(AttemptError, match="container_mappings"):
+        mounts({"/a": value})
+
+
+def test_options_lower_limits_and_never_raise_them(tmp_path: Path) -> None:
+    place = Place(engine=ProcessEngine(tmp_path), root=WorkRoot(tmp_path, "w"), worker="w", limits=Limits(cpus=2.0))
+    document = {"needs": {"memory_mib": 512}, "runtime_options": {"memory": "4g", "cpus": 1}}
+    spec = request.build(document, Command(("x",)), place, LABELS, tmp_path)
+    assert (spec.memory_mib, spec.cpus, spec.pids_limit) == (512, 1.0, 512)
+
+
+def test_needs_of_0_leave_the_limits_as_they_are(tmp_path: Path) -> None:
+    place = Place(engine=ProcessEngine(tmp_path), root=WorkRoot(tmp_path, "w"), worker="w")
+    spec = request.build({"needs": {"memory_mib": 0, "gpus": 0}}, Command(("x",)), place, LABELS, tmp_path)
+    assert (spec.memory_mib, spec.gpus, spec.network) == (1024, None, "none")
+
+
+@pytest.mark.parametrize(
+    ("error", "short"),
+    [("", ""), ("x" * 35, "x" * 35), ("x" * 36, "x" * 20 + "....." + "x" * 10)],
+)
+def test_errors_beyond_35_characters_are_shortened(error: str, short: str) -> None:
+    assert short_error(error) == short
+
+
+def test_names_that_sound_secret_are_secret() -> None:
+    assert all(map(is_secret, ("AWS_SECRET_ACCESS_KEY", "api_token", "DB_PASSWORD", "MY_API_KEY")))
+    assert not any(map(is_secret, ("PATH", "HOME", "KEYBOARD", "OUTPUT_DIR")))
