@@ -36,7 +36,8 @@ class DirectoryPublication(Publication):
         try:
             self._clear_leftovers()
         except BaseException:
-            self._release()
+            self._keep = (self.directory / journal.JOURNAL).exists()
+            self.close()
             raise
 
     def stage(
@@ -71,9 +72,8 @@ class DirectoryPublication(Publication):
             with self._fenced():
                 for spare, place in self._staged:
                     self._show(spare, place)
-                journal.undo_lower(self.shelf, self.directory, self.marker.job_id)
                 self.shelf.on_step("all shown")
-                journal.end(self.directory)
+                journal.end(self.directory, self._opened())
         except BaseException as error:
             self._roll_back(error)
             raise
@@ -109,7 +109,7 @@ class DirectoryPublication(Publication):
         raise StoreBusy(f"{self.directory}: removed by others as soon as it is made")
 
     def _clear_leftovers(self) -> None:
-        """Fence lower attempts; take back what this one showed in a commit that never ended."""
+        """Fence lower attempts; take back what they and this one showed in commits that never ended."""
         with self._fenced():
             begun = [int(path.name) for path in self.job.iterdir() if path.name.isdecimal()]
             if max(begun, default=0) > self.marker.attempt:
@@ -118,6 +118,8 @@ class DirectoryPublication(Publication):
                 journal.undo(self.shelf, self.directory, self.marker.job_id)
             journal.clear(self.directory)
             journal.move_lower(self.job, self.marker.attempt)
+            self.shelf.on_step("lower moved")
+            journal.undo_lower(self.shelf, self.directory, self.marker.job_id)
         self.shelf.on_step("begun")
 
     def _show(self, spare: Path, place: Path) -> None:
@@ -171,6 +173,11 @@ class DirectoryPublication(Publication):
             return opened is not None and os.path.samestat(os.fstat(opened), self.directory.stat())
         except FileNotFoundError:
             return False
+
+    def _opened(self) -> int:
+        if self._handle is None:
+            raise StoreBusy(f"{self.directory}: closed already")
+        return self._handle
 
     def _release(self) -> None:
         if self._handle is not None:

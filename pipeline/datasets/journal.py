@@ -34,10 +34,14 @@ def write(attempt: Path, entries: list[Entry]) -> None:
     sync_directory(attempt)
 
 
-def end(attempt: Path) -> None:
-    """The commit has ended: from here on what it made visible stays, whatever happens to this process."""
+def end(attempt: Path, handle: int) -> None:
+    """The commit has ended: from here on what it made visible stays, whatever happens to this process.
+
+    `handle` is the attempt's open directory. The removal goes by path, so that it fails once a later attempt has
+    moved the directory away; what follows doesn't, so that nothing can fail after the commit has ended.
+    """
     (attempt / JOURNAL).unlink()
-    sync_directory(attempt)
+    os.fsync(handle)
 
 
 def move_lower(job: Path, attempt: int) -> None:
@@ -45,19 +49,25 @@ def move_lower(job: Path, attempt: int) -> None:
 
     By one rename each, before anything in them is touched: a process that still runs such an attempt finds its
     paths gone, so it can't show a product that is being removed. Those without a journal showed nothing and go.
+    Raises FileNotFoundError if this attempt's own directory has been moved away likewise.
     """
     own = job / str(attempt)
     for directory in list(job.iterdir()):
         if directory.name.isdecimal() and int(directory.name) < attempt:
             moved = own / f"{_LOWER}{directory.name}"
             remove(moved)
-            directory.rename(moved)
+            try:
+                directory.rename(moved)
+            except FileNotFoundError:
+                if own.exists():
+                    continue
+                raise
             if not _unfinished(moved):
                 remove(moved)
 
 
 def clear(attempt: Path) -> None:
-    """Remove an attempt's own staging, but not what lower attempts left that still has to be taken back."""
+    """Remove an attempt's own staging, but not what it moved in of lower attempts and has not taken back yet."""
     for path in list(attempt.iterdir()):
         if not path.name.startswith(_LOWER):
             remove(path)

@@ -17,7 +17,7 @@ class Publication(ABC):
 
     `stage` each product, ask the ledger for permission, `commit`. Leaving the `with` block without a commit discards
     what was staged. A process that dies at any point leaves nothing visible before its permission, and after it at
-    most products that carry its marker, which a later attempt's commit replaces or withdraws.
+    most products that carry its marker, which the job's next attempt, or a sweep, withdraws.
     """
 
     @abstractmethod
@@ -40,10 +40,9 @@ class Publication(ABC):
     def commit(self) -> None:
         """Make all that was staged visible. Only with the ledger's permission.
 
-        What this attempt published before counts as done. Products that lower attempts of the job left are
-        replaced; what those made visible and this one doesn't is withdrawn. On any failure everything is as before
-        the call, and the failure is raised: Fenced, Collision, StoreBusy, StoreUnsupported, OSError; with a
-        note if something could not be taken back.
+        What this attempt published before counts as done; products of lower attempts of the job are replaced. On
+        any failure everything is as before the call, and the failure is raised: Fenced, Collision, StoreBusy,
+        StoreUnsupported, OSError; with a note if something could not be taken back.
         """
 
     @abstractmethod
@@ -70,8 +69,9 @@ class Store(ABC):
     def begin(self, marker: Marker, force: bool = False) -> Publication:
         """Start publishing for an attempt, removing what it or a lower one left staged.
 
-        With `force`, products of other jobs may be replaced. Raises Fenced if a higher attempt has begun,
-        StoreBusy if the same attempt is publishing in another process.
+        What those made visible in a commit that never ended, so that nobody was told, is withdrawn. With `force`,
+        products of other jobs may be replaced. Raises Fenced if a higher attempt has begun, StoreBusy if the same
+        attempt is publishing in another process.
         """
 
     @abstractmethod
@@ -86,5 +86,6 @@ class Store(ABC):
     def sweep(self, older_than: float) -> list[str]:
         """Remove what dead attempts left staged more than `older_than` seconds ago; name what was removed.
 
-        Attempts that are publishing now are left alone, and so is everything visible.
+        What they made visible in a commit that never ended is withdrawn. Attempts that are publishing now are left
+        alone, and so is everything else that is visible. Raises OSError.
         """

@@ -121,18 +121,26 @@ def test_after_a_kill_the_same_attempt_can_publish_again(root: Path, job: Path, 
     assert staged(root) == []
 
 
-def test_leftovers_survive_attempts_that_never_get_permission(root: Path, job: Path) -> None:
-    """Attempt 2 begins and gives up, attempt 3 dies before its commit; attempt 4 still clears up after 1."""
+def test_an_attempt_that_begins_withdraws_what_a_dead_one_showed(root: Path, job: Path) -> None:
     kill_at(root, job, "all shown", 1)
     DirectoryStore(root).begin(marker(attempt=2)).close()
+    assert visible(root) == {"B": "theirs"}
+    assert staged(root) == []
+
+
+@pytest.mark.parametrize("clear", ["sweep", "same attempt", "next attempt"])
+def test_leftovers_survive_an_attempt_that_dies_while_it_clears_up(root: Path, job: Path, clear: str) -> None:
+    kill_at(root, job, "all shown", 1)
     pid = os.fork()
     if pid == 0:
-        DirectoryStore(root).begin(marker(attempt=3))
-        os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(pid, 0)
+        DirectoryStore(root, on_step=lambda _step: os.kill(os.getpid(), signal.SIGKILL)).begin(marker(attempt=2))
+    assert os.WIFSIGNALED(os.waitpid(pid, 0)[1])
     assert visible(root) == {"A": "one", "B": "one"}
-    publish(root, job, "four", "C", attempt=4)
-    assert visible(root) == {"B": "theirs", "C": "four"}
+    if clear == "sweep":
+        DirectoryStore(root).sweep(older_than=0)
+    else:
+        DirectoryStore(root).begin(marker(attempt=2 if clear == "same attempt" else 3)).close()
+    assert visible(root) == {"B": "theirs"}
     assert staged(root) == []
 
 
