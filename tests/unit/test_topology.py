@@ -1,0 +1,79 @@
+"""Topics and partitions: what every part of the system computes alike."""
+
+import pytest
+
+from pipeline.identity import family_of_hash, job_id
+from pipeline.topology import QUEUE_NAME, Topology, murmur2, partition_of
+
+#: From the Java client's own tests, as signed 32-bit numbers.
+JAVA_HASHES = {
+    b"21": -973932308,
+    b"foobar": -790332482,
+    b"a-little-bit-long-string": -985981536,
+    b"a-little-bit-longer-string": -1486304829,
+    b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971,
+    b"abc": 479470107,
+}
+
+
+@pytest.mark.parametrize(("data", "signed"), JAVA_HASHES.items())
+def test_the_hash_is_that_of_the_java_client(data: bytes, signed: int) -> None:
+    assert murmur2(data) == signed % 2**32
+
+
+def test_a_partition_is_the_one_that_java_clients_choose() -> None:
+    assert partition_of("foobar", 7) == (-790332482 & 0x7FFFFFFF) % 7
+
+
+def test_a_jobs_partition_is_that_of_its_family() -> None:
+    topology = Topology(inbox_partitions=32)
+    family = family_of_hash("some hash")
+    job = job_id(family, "id", "some hash", "creator", "queue")
+    assert topology.job_partition(job) == topology.inbox_partition(family)
+
+
+def test_a_text_that_is_no_job_id_has_a_partition_all_the_same() -> None:
+    assert 0 <= Topology().job_partition("") < 8
+    assert 0 <= Topology().job_partition("§ ∞") < 8
+
+
+def test_reports_control_events_and_changelogs_have_the_inboxs_partitions() -> None:
+    topology = Topology(inbox_partitions=5)
+    same = [topology.reports, topology.control, topology.events, topology.inbox, *topology.changelogs()]
+    assert {topic.partitions for topic in same} == {5}
+
+
+def test_time_is_the_brokers_on_every_topic() -> None:
+    topics = [*Topology().fixed(), Topology().run("q")]
+    assert {topic.config()["message.timestamp.type"] for topic in topics} == {"LogAppendTime"}
+
+
+def test_what_is_read_from_its_start_is_compacted_and_kept() -> None:
+    topology = Topology()
+    for topic in (topology.settings, topology.view, topology.run("q"), *topology.changelogs()):
+        assert topic.config()["cleanup.policy"] == "compact"
+        assert topic.config()["retention.ms"] == "-1"
+
+
+def test_a_dead_letter_is_larger_than_any_record_that_it_may_hold() -> None:
+    topology = Topology()
+    largest = max(topic.max_bytes for topic in (topology.submit, topology.reports, topology.control, topology.events))
+    assert topology.dead.max_bytes > largest
+
+
+def test_a_prefix_is_before_every_name_and_queues_are_found_again() -> None:
+    topology = Topology(prefix="one-")
+    assert all(topic.name.startswith("one-") for topic in topology.fixed())
+    assert topology.queue_of(topology.run("fast.lane").name) == "fast.lane"
+    assert topology.queue_of("jobs.run.fast.lane") is None
+    assert Topology().queue_of(topology.run("q").name) is None
+
+
+@pytest.mark.parametrize("name", ["a", "job-hello__v1.0", "x" * 80])
+def test_queue_names(name: str) -> None:
+    assert QUEUE_NAME.fullmatch(name)
+
+
+@pytest.mark.parametrize("name", ["", "A", "a b", "a/b", "a:b", "é", "x" * 81, "a\n"])
+def test_other_names_are_no_queues(name: str) -> None:
+    assert not QUEUE_NAME.fullmatch(name)
