@@ -2,6 +2,6 @@
 
 `spec` says what to run, `stop` asks for its end, `outcome` says how it ended; `base` holds what all engines share
 (limits, signals, classification, clean-up), one module each holds an engine, and `factory` picks one by name.
-May import: the standard library, psutil, structlog and, only in `docker`, the Docker SDK. Imports no other part of
-`pipeline`.
+May import: the standard library and, only in `docker`, `container` and `pump`, the Docker SDK. Imports no other part
+of `pipeline`. Linux only.
 """

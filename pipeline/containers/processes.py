@@ -6,6 +6,7 @@ group), and by the process group while its leader is the very process that was s
 """
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -14,19 +15,16 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import psutil
-
 #: The variable that carries the token.
 TOKEN_VARIABLE = "JOBSTREAM_RUN"  # noqa: S105
-#: How far apart two readings of one process's start time may be (seconds: the clock may be set in between).
-_SAME_START = 2.0
+_PROC = "/proc"
 #: Rounds of killing, and the pause between them: a process may fork while it is looked for.
 _ROUNDS, _PAUSE = 40, 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessRecord:
-    """Who runs what; `pid` is 0 and `born` 0.0 until the command was started."""
+    """Who runs what; `pid` is 0 and `born` empty until the command was started."""
 
     token: str
     job: str
@@ -35,7 +33,7 @@ class ProcessRecord:
     worker: str
     working_dir: str
     pid: int = 0
-    born: float = 0.0
+    born: str = ""
 
     def path(self, folder: Path) -> Path:
         """Return where the record is kept."""
@@ -60,18 +58,18 @@ def records(folder: Path) -> Iterator[ProcessRecord]:
             yield ProcessRecord(**json.loads(path.read_text()))
 
 
-def born(pid: int) -> float:
-    """Return when a process was started (seconds since 1970), 0.0 if it is gone."""
-    try:
-        return psutil.Process(pid).create_time()
-    except psutil.Error:
-        return 0.0
+def born(pid: int) -> str:
+    """Return what tells a process from any other that had its pid before or gets it later: the boot, and the clock
+    tick of its start. Empty if it is gone."""
+    stat = _stat(pid)
+    return f"{_boot()}/{stat[19]}" if stat else ""
 
 
 def members(record: ProcessRecord) -> list[int]:
     """Return the pids of all processes of the run, zombies not counted."""
-    group = record.pid if _leads(record) else None
-    return [process.pid for process in psutil.process_iter() if _belongs(process, record.token, group)]
+    group = record.pid if record.pid > 0 and record.born and record.born == born(record.pid) else None
+    pids = (int(entry) for entry in os.listdir(_PROC) if entry.isdigit())  # noqa: PTH208
+    return [pid for pid in pids if pid != os.getpid() and _belongs(pid, record.token, group)]
 
 
 def kill_all(record: ProcessRecord) -> bool:
@@ -87,18 +85,27 @@ def kill_all(record: ProcessRecord) -> bool:
     return not members(record)
 
 
-def _leads(record: ProcessRecord) -> bool:
-    return record.pid > 0 and record.born > 0 and abs(born(record.pid) - record.born) < _SAME_START
-
-
-def _belongs(process: psutil.Process, token: str, group: int | None) -> bool:
-    if process.pid == os.getpid():
-        return False
+def _belongs(pid: int, token: str, group: int | None) -> bool:
     try:
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        if group is not None and os.getpgid(process.pid) == group:
-            return True
-        return process.environ().get(TOKEN_VARIABLE) == token
-    except (psutil.Error, OSError):
+        if group is not None and os.getpgid(pid) == group:
+            return _stat(pid)[:1] not in ([], ["Z"])
+        with open(f"{_PROC}/{pid}/environ", "rb") as file:  # noqa: PTH123
+            # A zombie has none.
+            return f"{TOKEN_VARIABLE}={token}".encode() in file.read().split(b"\0")
+    except OSError:
         return False
+
+
+def _stat(pid: int) -> list[str]:
+    """Return what the kernel says of a process from its state on (proc(5)); empty if it is gone."""
+    try:
+        text = Path(f"{_PROC}/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return []
+    # The second field, a name in brackets, may hold anything.
+    return text.rpartition(")")[2].split()
+
+
+@functools.cache
+def _boot() -> str:
+    return Path(f"{_PROC}/sys/kernel/random/boot_id").read_text().strip()

@@ -114,29 +114,26 @@ class _Attempt:
         command = self._command()
         spec = request.build(self._document, command, self._place, self._labels, directory)
         try:
-            image_id = await engine.image_id(spec.image)
-            self.conclusion.image_id = image_id
-            params, line = await in_thread(lambda: (engine.describe(spec), engine.command_line(spec)))
+            self.conclusion.image_id = await engine.image_id(spec.image)
+            container = request.container_fields(self._document, command)
+            self.conclusion.context = contexts.build(self._document, container, self._task_id, self.conclusion.image_id)
+            await in_thread(self._write_files, directory, spec)
         except UnavailableError as error:
             raise AttemptError(str(error), Category.WORKER) from error
         except EngineError as error:
             raise AttemptError(str(error)) from error
-        container = request.container_fields(self._document, command)
-        context = contexts.build(self._document, container, self._task_id, image_id)
-        self.conclusion.context = context
-
-        def write() -> None:
-            files.write_json(directory / files.CONTEXT, context)
-            files.write_json(directory / files.JOB, self.conclusion.job(self._task_id))
-            if params:
-                files.write_json(directory / files.DOCKER_PARAMS, {spec.image: params})
-            files.write(directory / files.RUN_SCRIPT, run_script.render(directory, spec.env, line), 0o755)
-
-        try:
-            await in_thread(write)
         except OSError as error:
             raise AttemptError(f"{directory} can't be written to: {error.strerror}", Category.WORK_DIR) from error
         return spec
+
+    def _write_files(self, directory: Path, spec: RunSpec) -> None:
+        engine = self._place.engine
+        files.write_json(directory / files.CONTEXT, self.conclusion.context)
+        files.write_json(directory / files.JOB, self.conclusion.job(self._task_id))
+        if params := engine.describe(spec):
+            files.write_json(directory / files.DOCKER_PARAMS, {spec.image: params})
+        line = engine.command_line(spec)
+        files.write(directory / files.RUN_SCRIPT, run_script.render(directory, spec.env, line), 0o755)
 
     def _command(self) -> commands.Command:
         try:
@@ -175,6 +172,8 @@ class _Attempt:
 
     async def _end_command(self, outcome: Outcome, spec: RunSpec) -> None:
         self.conclusion.end_command(outcome)
+        if outcome.succeeded:
+            return
         failure = await in_thread(verdict.failure, outcome, spec, self._stop.reason)
         if failure is None:
             return
