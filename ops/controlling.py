@@ -1,0 +1,87 @@
+"""Requests of operators: put on jobs.control, and answered by facts."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+from agents.bus import Publisher
+from agents.registry import codec
+from ops.reading.facts import FactReader
+from pipeline.identity import family_of_job
+from pipeline.messages.control import ControlRequest
+from pipeline.messages.fact import Fact
+from pipeline.messages.inbox import Source
+from pipeline.settings import Settings
+
+#: s that the broker may take to store a request
+DELIVERY_TIMEOUT = 15.0
+#: The status of a fact that records a refused request (`pipeline.ledger.control`).
+_REFUSED = "control-refused"
+
+
+class Answer(StrEnum):
+    """What came of a request."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    #: The log knows no such job.
+    UNKNOWN = "unknown"
+    #: Nothing came within the time.
+    NOT_YET = "not-yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that is stored: where it lies on jobs.control tells its answer from others'."""
+
+    job_id: str
+    source: Source
+    known: bool
+
+
+class Controller:
+    """Asks for actions on these jobs. Raises BrokerError where Kafka can't be reached."""
+
+    def __init__(self, settings: Settings, job_ids: Sequence[str]) -> None:
+        self._topology = settings.topology
+        self._codec = codec(settings)
+        self._reader = FactReader(settings)
+        # before anything is asked, so that no answer can be missed
+        self._follower = self._reader.follow([family_of_job(job_id) for job_id in job_ids])
+        client: dict[str, Any] = {"message.timeout.ms": int(DELIVERY_TIMEOUT * 1000), "linger.ms": 0}
+        self._publisher = Publisher(settings, settings.topology.name("jobstream-controller"), **client)
+        self._answers: dict[Source, Fact] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._publisher.close()
+        self._follower.close()
+        self._reader.close()
+
+    def ask(self, request: ControlRequest) -> Asked:
+        """Store a request; a job that the log doesn't know gets none. Raises DeliveryError."""
+        partition = self._topology.job_partition(request.job_id)
+        if not self._reader.of_job(request.job_id):
+            return Asked(request.job_id, Source("control", partition, -1), known=False)
+        value = self._codec.encode("control", request.record())
+        sent = self._publisher.send(self._topology.control, family_of_job(request.job_id), value, partition)
+        return Asked(request.job_id, Source("control", partition, sent.result(DELIVERY_TIMEOUT + 5).offset), known=True)
+
+    def answer(self, asked: Asked, timeout: float) -> tuple[Answer, Fact | None]:
+        """Return what came of a request, and the fact that says so."""
+        if not asked.known:
+            return Answer.UNKNOWN, None
+        deadline = time.monotonic() + timeout
+        while asked.source not in self._answers:
+            fact = self._follower.next(max(0.0, deadline - time.monotonic()))
+            if fact is None:
+                return Answer.NOT_YET, None
+            cause = self._reader.cause(fact)
+            if cause is not None and cause.source is not None:
+                self._answers.setdefault(cause.source, fact)
+        found = self._answers[asked.source]
+        return (Answer.REFUSED if found.status == _REFUSED else Answer.DONE), found

@@ -1,0 +1,66 @@
+"""Workers as their statuses show them, and which of them drain."""
+
+import time
+from dataclasses import dataclass
+
+import orjson
+
+from agents.bus import CALL_TIMEOUT, Publisher
+from agents.registry import codec
+from ops.reading.table import read_table
+from pipeline.codec import DecodeError
+from pipeline.messages.status import WorkerStatus
+from pipeline.settings import Settings
+
+_WORKER = "worker/"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """A worker's newest status, when the broker took it (ms), and whether it is to get no more jobs.
+
+    `silent`: it said nothing for `scheduler.silence_ms`, and gets no jobs for that.
+    """
+
+    status: WorkerStatus
+    seen: int
+    draining: bool
+    silent: bool
+
+
+def worker_rows(settings: Settings) -> list[WorkerRow]:
+    """Return every worker heard of within the topic's retention, by id.
+
+    Raises `ops.reading.log.BrokerError` where Kafka can't be reached.
+    """
+    draining = draining_workers(settings)
+    reader = codec(settings)
+    now = time.time() * 1000
+    rows = []
+    for worker_id, row in sorted(read_table(settings, settings.topology.status).items()):
+        try:
+            status = WorkerStatus.of(reader.decode("status", row.value))
+        except (DecodeError, KeyError, TypeError, ValueError):
+            continue
+        silent = now - row.time > settings.scheduler.silence_ms
+        rows.append(WorkerRow(status, row.time, worker_id in draining, silent))
+    return rows
+
+
+def draining_workers(settings: Settings) -> set[str]:
+    """Return the ids of the workers that are told to drain."""
+    rows = read_table(settings, settings.topology.settings)
+    marked = {key[len(_WORKER) :]: row.json() for key, row in rows.items() if key.startswith(_WORKER)}
+    return {worker_id for worker_id, value in marked.items() if value.get("draining") is True}
+
+
+def set_draining(settings: Settings, worker_id: str, reason: str, *, draining: bool) -> None:
+    """Tell the schedulers that a worker is to get no more jobs, or jobs again. Raises DeliveryError, OSError."""
+    publisher = Publisher(settings, settings.topology.name("jobstream-workers"))
+    value = orjson.dumps({"draining": True, "reason": reason}) if draining else None
+    try:
+        publisher.send(settings.topology.settings, f"{_WORKER}{worker_id}", value, 0).result(CALL_TIMEOUT)
+    except TimeoutError as error:
+        raise OSError(f"{worker_id}: the broker took no record on jobs.settings in {CALL_TIMEOUT} s") from error
+    finally:
+        publisher.close(0.1)
