@@ -224,23 +224,27 @@ async def test_a_rule_without_publish_only_indexes(job: Path, root: Path) -> Non
     assert visible(root) == {}
 
 
-async def test_a_cancellation_while_staging_leaves_nothing(job: Path, root: Path) -> None:
+async def test_a_cancellation_while_staging_ends_it_soon_and_leaves_nothing(job: Path, root: Path) -> None:
     make_product(job, "TILE-1")
     make_product(job, "TILE-2")
     at_first, go_on = threading.Event(), threading.Event()
+    products = []
 
     def wait(step: str) -> None:
         if step == "staged":
+            products.append(step)
             at_first.set()
             assert go_on.wait(timeout=30)
 
     task = asyncio.ensure_future(run(job, root, store=DirectoryStore(root, on_step=wait)))
     await asyncio.to_thread(at_first.wait, 30)
     task.cancel()
-    await asyncio.sleep(0)
+    for _ in range(10):  # turns of the loop, in which the cancellation reaches the thread
+        await asyncio.sleep(0)
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert len(products) == 1
     assert (visible(root), staged(root)) == ({}, [])
 
 
