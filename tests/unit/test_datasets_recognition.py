@@ -10,7 +10,7 @@ from pipeline.datasets.recognition import Recognition, recognise
 from pipeline.datasets.rules import load, parse
 
 
-def product(path: str = "/work/job/SAR-007", **dataset: object) -> Product:
+def product(path: str = "/data/job/SAR-007", **dataset: object) -> Product:
     where = Path(path)
     described = {"version": "v2", **dataset}
     return Product(id=where.name, path=where, parts=(where.name,), dataset=described, met={"bands": ["a", "b"], "n": 3})
