@@ -61,8 +61,8 @@ class Indexer:
     def _plan(self, value: bytes | None) -> Plan:
         try:
             return plan(Fact.of(self._codec.decode("fact", value)), self._prefix)
-        except (DecodeError, TypeError) as error:
-            return Plan((), (str(error),))
+        except (DecodeError, TypeError, AttributeError) as error:  # JSON may hold any type anywhere
+            return Plan((), (f"not a fact: {error}",))
 
     async def _bury(
         self, batch: Sequence[Held], plans: Sequence[Plan], actions: Sequence[Action], refused: dict[int, str]

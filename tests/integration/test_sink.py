@@ -1,0 +1,202 @@
+"""The sink against a real broker and a real Elasticsearch (design §10)."""
+
+import random
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from tests.integration.relay import Relay
+from tests.integration.sink_bench import DAY, SinkBench, make_fact
+from tests.waiting import until
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture
+def relay(elasticsearch_url: str) -> Iterator[Relay]:
+    address = urlsplit(elasticsearch_url)
+    assert address.hostname and address.port
+    relay = Relay(address.hostname, address.port)
+    yield relay
+    relay.cut()
+
+
+@pytest.fixture
+def bench(kafka: str, elasticsearch_url: str, tmp_path: Path) -> Iterator[SinkBench]:
+    bench = SinkBench(kafka, elasticsearch_url, tmp_path)
+    yield bench
+    bench.close()
+
+
+def test_facts_in_any_order_and_repeated_lead_to_the_newest_document_of_each_job(bench: SinkBench) -> None:
+    facts = [make_fact(number, seq) for number in range(40) for seq in (1, 2, 3)]
+    shuffled = facts + facts[::3]
+    random.Random(1).shuffle(shuffled)
+    bench.start()
+    bench.produce(shuffled)
+    bench.until_acknowledged()
+
+    jobs = bench.documents("job_status")
+    assert set(jobs) == {(f"job_status-{DAY}", fact.job_id) for fact in facts}
+    assert {(job["status"], job["seq"], job["_version"]) for job in jobs.values()} == {("job-completed", 3, 3)}
+    assert set(bench.documents("job_events")) == {(f"job_events-{DAY}", f"{one.job_id}-{one.seq}") for one in facts}
+    assert bench.dead() == []
+
+
+def test_a_fact_that_cannot_be_indexed_goes_to_the_dead_letters_as_it_came_and_the_rest_goes_on(
+    bench: SinkBench,
+) -> None:
+    bench.start()
+    refused = make_fact(
+        1, 2, document={"job": {"priority": {"no": "number"}, "job_info": {"index": f"job_status-{DAY}"}}}
+    )
+    homeless = make_fact(2, 1, document={"job": {"job_info": {"index": "elsewhere"}}})
+    bench.produce([make_fact(1, 1), refused, homeless])
+    bench.produce_raw([("a", b"\xc3\x01 no fact"), ("b", b'{"json": "but no fact"}'), ("c", None)])
+    bench.produce([make_fact(3, 1)])
+    bench.until_acknowledged()
+
+    letters = bench.dead()
+    expected = {bench.codec.encode("fact", one.record()) for one in (refused, homeless)}
+    assert {value for value, _ in letters} == expected | {b"\xc3\x01 no fact", b'{"json": "but no fact"}', None}
+    (reason,) = [
+        headers["reason"] for value, headers in letters if value == bench.codec.encode("fact", refused.record())
+    ]
+    assert b"parsing_exception" in reason
+    assert all(headers["topic"].decode() == bench.settings.topology.events.name for _, headers in letters)
+    assert {job["seq"] for job in bench.documents("job_status").values()} == {1}
+    assert len(bench.documents("job_status")) == 2
+
+
+def test_what_users_put_into_a_job_is_kept_whatever_its_shape(bench: SinkBench) -> None:
+    odd = {"": 1, "a..b": 2, "x": {"y": "z" * 40_000}, "n": 2**70}
+    info = {"index": f"job_status-{DAY}", "time_start": "yesterday", "facts": {"cpu": "many"}, "duration": "long"}
+    shapes = [odd, ["text"], "text", None]
+    bench.start()
+    bench.produce(
+        make_fact(number, 1, document={"context": shape, "job": {"params": shape, "command": shape, "job_info": info}})
+        for number, shape in enumerate(shapes)
+    )
+    bench.until_acknowledged()
+
+    assert bench.dead() == []
+    kept = {job["uuid"]: job["job"]["params"] for job in bench.documents("job_status").values()}
+    assert [kept[f"uuid-{number}"] for number in range(len(shapes))] == shapes
+
+
+def test_the_datasets_of_a_completed_job_are_indexed_and_the_last_publication_stays(bench: SinkBench) -> None:
+    def product(title: str) -> dict[str, object]:
+        place = {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]}
+        return {"id": "P-1", "dataset": "Scene L1", "system_version": "V2", "label": title, "location": place}
+
+    bench.start()
+    newer = make_fact(1, 9, status="job-completed", document={"products": [product("newer")]})
+    older = make_fact(1, 3, document={"products": [product("older"), {"id": "nowhere"}]})
+    bench.produce([newer, older, make_fact(1, 10, status="job-failed", document={"products": [product("none")]})])
+    bench.until_acknowledged()
+
+    datasets = bench.documents("grq")
+    assert list(datasets) == [("grq_v2_scene-l1", "P-1")]
+    assert datasets["grq_v2_scene-l1", "P-1"]["label"] == "newer"
+    ((_, headers),) = bench.dead()
+    assert headers["reason"] == b"dataset: a dataset's document needs system_version and dataset"
+
+
+def test_while_elasticsearch_is_away_nothing_is_acknowledged_and_then_nothing_is_missing(
+    bench: SinkBench, relay: Relay
+) -> None:
+    process = bench.start(elasticsearch=relay.url, timeout=5)
+    bench.produce([make_fact(0, 1)])
+    bench.until_acknowledged()
+    relay.cut()
+    produced = bench.produce(make_fact(number, seq) for number in range(1, 100) for seq in (1, 2))
+    until(lambda: bench.logged("waiting for Elasticsearch"), what="the sink holds")
+    assert bench.lag() == produced
+    assert process.poll() is None
+    relay.mend()
+    bench.until_acknowledged()
+
+    assert len(bench.documents("job_status")) == 100
+    assert len(bench.documents("job_events")) == 199
+
+
+def test_a_sink_that_starts_before_elasticsearch_waits_for_it(bench: SinkBench, relay: Relay) -> None:
+    relay.cut()
+    bench.produce([make_fact(1, 1)])
+    bench.start(elasticsearch=relay.url)
+    until(lambda: bench.logged("templates: waiting for Elasticsearch"), what="the sink holds")
+    relay.mend()
+    bench.until_acknowledged()
+
+    assert len(bench.documents("job_status")) == 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGKILL, -9)])
+def test_a_sink_that_is_ended_in_the_middle_of_a_batch_has_acknowledged_none_of_it(
+    bench: SinkBench, relay: Relay, number: int, code: int
+) -> None:
+    process = bench.start(elasticsearch=relay.url, timeout=60)
+    bench.produce([make_fact(0, 1)])
+    bench.until_acknowledged()
+    relay.swallow()
+    before = relay.forwarded
+    produced = bench.produce(make_fact(number, seq) for number in range(1, 300) for seq in (1, 2))
+    until(lambda: relay.forwarded > before, what="a bulk request is under way")
+    assert bench.stop(process, number) == code
+    assert bench.lag() == produced
+
+    relay.mend()
+    bench.start(elasticsearch=relay.url)
+    bench.until_acknowledged()
+    assert len(bench.documents("job_status")) == 300
+    assert len(bench.documents("job_events")) == 599
+    assert bench.dead() == []
+
+
+def test_an_index_that_is_rebuilt_from_the_log_has_the_same_documents(bench: SinkBench) -> None:
+    facts = [make_fact(number, seq) for number in range(60) for seq in (3, 1, 2)]
+    process = bench.start()
+    bench.produce(facts)
+    bench.until_acknowledged()
+    assert bench.stop(process) == 0
+
+    again = f"{bench.name}-again-"
+    bench.start(group="rebuild", index_prefix=again)
+    bench.until_acknowledged(group="rebuild")
+    for alias in ("job_status", "job_events"):
+        assert bench.documents(alias, again) == bench.documents(alias) != {}
+
+
+def test_when_one_of_two_sinks_is_killed_the_other_takes_over_what_it_had_not_indexed(
+    bench: SinkBench, relay: Relay
+) -> None:
+    bench.start(instance="steady", session_ms=6000)
+    until(lambda: bench.logged("ready"))
+    dying = bench.start(instance="dying", session_ms=6000, elasticsearch=relay.url, timeout=60)
+    until(lambda: relay.forwarded > 0, what="the second sink runs")
+    relay.swallow()
+    bench.produce(make_fact(number, seq) for number in range(200) for seq in (1, 2, 3))
+    bench.stop(dying, signal.SIGKILL)
+    bench.until_acknowledged()
+
+    assert {job["seq"] for job in bench.documents("job_status").values()} == {3}
+    assert len(bench.documents("job_events")) == 600
+
+
+def test_a_sink_listens_on_no_port(bench: SinkBench) -> None:
+    process = bench.start()
+    bench.produce([make_fact(1, 1)])
+    bench.until_acknowledged()
+
+    listening = [one for one in psutil.Process(process.pid).net_connections() if one.status == psutil.CONN_LISTEN]
+    assert listening == []
+
+
+def test_a_sink_without_its_topics_says_so_and_ends(bench: SinkBench) -> None:
+    bench.topic_prefix = "elsewhere."
+    assert bench.start().wait(60) == 1
+    assert bench.logged("topics are missing")
