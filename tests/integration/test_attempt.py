@@ -251,6 +251,16 @@ async def test_what_a_job_left_is_read_without_following_it_anywhere(place: Plac
     assert (path / "_exit_code").read_text() == "3\n"
 
 
+async def test_the_note_on_a_limit_is_not_written_through_a_link(place: Place, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("as it was")
+    script = f"import os, time; os.remove('_stderr.txt'); os.symlink('{other}', '_stderr.txt'); time.sleep(300)"
+    result = await run(job(script, job_info={"time_limit": 2}), place)
+    assert result.category is Category.HARD_LIMIT
+    assert (assert_closed(result, place) / "_stderr.txt").is_symlink()
+    assert other.read_text() == "as it was"
+
+
 async def test_metrics_of_the_job_are_merged(place: Place) -> None:
     script = (
         "import json, os; os.makedirs('a/b')\n"
@@ -313,11 +323,15 @@ async def test_a_publication_that_hangs_is_given_up(place: Place) -> None:
 
 
 async def test_a_failed_command_publishes_nothing(place: Place) -> None:
-    async def publish(_: Path, __: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-        raise AssertionError("published")
+    published = []
+
+    async def publish(path: Path, _: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        published.append(path)
+        return []
 
     result = await run(job("raise SystemExit(1)"), place, publish=publish)
     assert result.category is Category.COMMAND
+    assert published == []
 
 
 async def test_inputs_are_brought_before_the_start_is_announced(place: Place) -> None:

@@ -1,5 +1,6 @@
 """The pure parts of an attempt: commands, mounts, errors, the worker's configuration."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,13 @@ def test_needs_of_0_leave_the_limits_as_they_are(tmp_path: Path) -> None:
 )
 def test_errors_beyond_35_characters_are_shortened(error: str, short: str) -> None:
     assert short_error(error) == short
+
+
+def test_a_directory_that_exists_is_not_used_again(tmp_path: Path) -> None:
+    root, when = WorkRoot(tmp_path, "w"), datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+    assert root.create("fam-1", 2, when).path == tmp_path / "jobs/2026/01/02/03/04/fam-1-2"
+    with pytest.raises(AttemptError, match="no work directory"):
+        root.create("fam-1", 2, when)
 
 
 def test_names_that_sound_secret_are_secret() -> None:
