@@ -219,8 +219,9 @@ class EmbeddedServer(ABC):
             ports = self._choose_ports()
             try:
                 self._run(ports)
-            except EmbeddedError:
-                lost = not all(is_free(port) for port in ports.values())
+            except EmbeddedError as failed:
+                # whoever took the port may have left it again: the server's own words count too
+                lost = not all(is_free(port) for port in ports.values()) or "Address already in use" in str(failed)
                 if not (lost and race + 1 < _PORT_RACES and all(not one.wanted for one in self._ports.values())):
                     raise
             else:
@@ -252,9 +253,10 @@ class EmbeddedServer(ABC):
         self._require_alive()
 
     def _require_alive(self) -> None:
-        code = self._child.poll() if self._child else None
         if self.is_running():
             return
+        # asked after the look, not before: a process may end between the two
+        code = self._child.poll() if self._child else None
         # an archive's launcher ends well once its server is up: only a missing server counts
         killed = " (killed: was there too little memory?)" if code in (-9, 137) else ""
         raise EmbeddedError(
@@ -262,7 +264,7 @@ class EmbeddedServer(ABC):
             f"{self._log_tail()}"
         )
 
-    def _log_tail(self, lines: int = 12) -> str:
+    def _log_tail(self, lines: int = 20) -> str:
         """Return the ends of the log and of what the process printed, for an error message."""
         tails = []
         for path in (self._output_file, self.log_file):
