@@ -16,7 +16,8 @@ class Crew(OneForOneSupervisor):  # type: ignore[misc]
     mundane_level = "debug"
 
     def __init__(self, gave_up: Callable[[], None], *actors: Actor) -> None:
-        super().__init__(max_restarts=RESTARTS, over=OVER)
+        # mode fills a bucket of `over` tokens with `max_restarts` of them a second
+        super().__init__(max_restarts=RESTARTS / OVER, over=RESTARTS)
         self._gave_up = gave_up
         self.add(*actors)
 

@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 
 #: Heartbeats that fit into a lease at least.
 PER_LEASE = 3
+#: Seconds between two beats at least, whatever lease a grant names.
+LEAST_PAUSE = 0.2
 
 
 class Heart(Actor):
@@ -34,7 +36,8 @@ class Heart(Actor):
                 if partition not in self._under_way:
                     self._under_way[partition] = asyncio.create_task(self._beat(partition, shown))
             lease = self._holdings.shortest_lease()
-            await asyncio.sleep(self._every if lease is None else min(self._every, lease / PER_LEASE / 1000))
+            shorter = self._every if lease is None else max(LEAST_PAUSE, lease / PER_LEASE / 1000)
+            await asyncio.sleep(min(self._every, shorter))
 
     async def _beat(self, partition: int, shown: tuple[Shown, ...]) -> None:
         beat = WorkerReport(HEARTBEAT, self._holdings.offer.holder, attempts=shown)

@@ -22,8 +22,16 @@ class Permission:
     """The question of one attempt."""
 
     def __init__(
-        self, reporter: Reporter, rack: Rack, under_way: UnderWay, after: Callable[[], Awaitable[bool]]
+        self,
+        reporter: Reporter,
+        rack: Rack,
+        under_way: UnderWay,
+        after: Callable[[], Awaitable[bool]],
+        ask_again: float = ASK_AGAIN,
+        give_up: float = GIVE_UP,
     ) -> None:
+        self._ask_again = ask_again
+        self._give_up = give_up
         self._reporter = reporter
         self._rack = rack
         self._under_way = under_way
@@ -34,14 +42,14 @@ class Permission:
         asking = asyncio.ensure_future(self._until_permitted())
         stopped = asyncio.ensure_future(self._under_way.stop.beyond(Level.NONE))
         try:
-            await asyncio.wait({asking, stopped}, timeout=GIVE_UP, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({asking, stopped}, timeout=self._give_up, return_when=asyncio.FIRST_COMPLETED)
             return asking.done() and asking.result() and not stopped.done()
         finally:
             asking.cancel()
             stopped.cancel()
 
     async def _until_permitted(self) -> bool:
-        pause = ASK_AGAIN
+        pause = self._ask_again
         if not await self._after():
             return False
         while await self._reporter.deliver(

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 
 from agents.bus import Delivered, DeliveryError, Publisher
+from agents.worker.delivery import delivered
 from pipeline.codec import Codec
 from pipeline.identity import family_of_job
 from pipeline.messages.report import COMPLETED, FAILED, WorkerReport
@@ -25,8 +26,11 @@ class Reporter:
     Order is kept for whoever awaits one delivery before asking for the next.
     """
 
-    def __init__(self, publisher: Publisher, codec: Codec, topology: Topology) -> None:
+    def __init__(
+        self, publisher: Publisher, codec: Codec, topology: Topology, retry_pause: float = RETRY_PAUSE
+    ) -> None:
         self._publisher = publisher
+        self._retry_pause = retry_pause
         self._codec = codec
         self._topology = topology
 
@@ -46,7 +50,7 @@ class Reporter:
                     report = _without_result(report)
                     continue
                 log.warning("job %s: %s report not delivered yet: %s", report.job_id, report.kind, error)
-            await asyncio.sleep(RETRY_PAUSE)
+            await asyncio.sleep(self._retry_pause)
             if not wanted():
                 return False
 
@@ -58,7 +62,7 @@ class Reporter:
     async def send_to(self, partition: int, key: str, report: WorkerReport) -> Delivered:
         """Send any report once; raises DeliveryError."""
         value = self._codec.encode("report", report.record())
-        return await asyncio.wrap_future(self._publisher.send(self._topology.reports, key, value, partition))
+        return await delivered(self._publisher, self._topology.reports, key, value, partition)
 
 
 def _without_result(report: WorkerReport) -> WorkerReport:

@@ -25,8 +25,17 @@ STOP_PATIENCE = 90.0
 class Slot(Actor):
     """Runs one attempt at a time."""
 
-    def __init__(self, rack: Rack, reporter: Reporter, documents: Documents, work: Work, worker: str) -> None:
+    def __init__(
+        self,
+        rack: Rack,
+        reporter: Reporter,
+        documents: Documents,
+        work: Work,
+        worker: str,
+        stop_patience: float = STOP_PATIENCE,
+    ) -> None:
         super().__init__()
+        self._stop_patience = stop_patience
         self._rack = rack
         self._reporter = reporter
         self._documents = documents
@@ -80,7 +89,7 @@ class Slot(Actor):
         )
         permission = Permission(self._reporter, self._rack, under_way, started.delivered)
         run = asyncio.ensure_future(self._work.run(assignment, under_way.stop, started.say, permission.ask))
-        watch = asyncio.ensure_future(_cancel_late(run, under_way))
+        watch = asyncio.ensure_future(_cancel_late(run, under_way, self._stop_patience))
         try:
             return await asyncio.shield(run)
         except asyncio.CancelledError:
@@ -104,9 +113,9 @@ class Slot(Actor):
         return await self._reporter.deliver(report, lambda: self._rack.is_ours(under_way))
 
 
-async def _cancel_late(run: "asyncio.Future[WorkResult]", under_way: UnderWay) -> None:
+async def _cancel_late(run: "asyncio.Future[WorkResult]", under_way: UnderWay, patience: float) -> None:
     await under_way.stop.beyond(Level.NONE)
-    await asyncio.wait({run}, timeout=STOP_PATIENCE)
+    await asyncio.wait({run}, timeout=patience)
     run.cancel()
 
 

@@ -5,6 +5,7 @@ import logging
 
 from agents.bus import DeliveryError, Publisher
 from agents.worker.actor import Actor, now_ms
+from agents.worker.delivery import delivered
 from pipeline.codec import Codec
 from pipeline.holding.clock import BrokerClock
 from pipeline.holding.holdings import Holdings
@@ -48,9 +49,8 @@ class StatusSender(Actor):
         """Send the status of now; raises DeliveryError."""
         sent = now_ms()
         value = self._codec.encode("status", self._holdings.status(sent).record())
-        future = self._publisher.send(self._topology.status, self._holdings.offer.worker_id, value, 0)
-        delivered = await asyncio.wrap_future(future)
-        self._clock.observe(sent, delivered.timestamp)
+        record = await delivered(self._publisher, self._topology.status, self._holdings.offer.worker_id, value, 0)
+        self._clock.observe(sent, record.timestamp)
 
     async def act(self) -> None:
         """Send at each change and every `every` seconds."""
