@@ -20,7 +20,7 @@ class Needs:
 
     def record(self) -> dict[str, Any]:
         """Return the record that the codec encodes."""
-        return plain(self)
+        return {**plain(self), "avoid": list(self.avoid)}
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Self:
