@@ -106,12 +106,12 @@ class Scheduler:
         self.waiting.add(run)
 
     def _ended_early(self, previous: str, needs: Needs, at: int) -> None:
-        """The job waits again: its last attempt holds nothing, and a worker that it now avoids rests."""
+        """The job waits again: its last attempt holds nothing; its worker rests if it is the last one to avoid."""
         granted = self.running.pop(previous)
         if granted is None:
             return
         self.fleet.over(granted.worker_id, previous)
-        if granted.worker_id in needs.avoid and granted.worker_id not in granted.avoided:
+        if needs.avoid[-1:] == (granted.worker_id,):
             self.fleet.lost(granted.worker_id, at)
 
     def _run_gone(self, message: RunGone) -> None:
@@ -124,7 +124,7 @@ class Scheduler:
             needs = _NO_NEEDS if bucket is None else bucket.needs
             worker_id = worker_of(message.holder)
             self.fleet.grant(worker_id, message.holder, message.key, needs, message.time, claimed=granted_mine)
-            self.running.add(message.key, Granted(message.queue, worker_id, needs.avoid), self.live)
+            self.running.add(message.key, Granted(message.queue, worker_id), self.live)
 
     def _status_seen(self, message: StatusSeen) -> None:
         self.fleet.hear(message.status, message.time, message.offset)

@@ -1,4 +1,4 @@
-"""Grants that were seen: statuses say neither which queue an attempt came from nor what it avoided."""
+"""Grants that were seen: statuses don't say which queue an attempt came from."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -9,11 +9,10 @@ _SLACK = 1000
 
 
 class Granted(NamedTuple):
-    """Where an attempt came from, which worker it went to, and which ones it avoided."""
+    """Which queue an attempt came from, and which worker it went to."""
 
     queue: str
     worker_id: str
-    avoided: tuple[str, ...]
 
 
 class Running:

@@ -133,6 +133,17 @@ def test_a_worker_that_hands_jobs_back_rests_twice_as_long_each_time() -> None:
     assert handed_back(8) == [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000]
 
 
+def test_the_only_worker_rests_each_time_it_hands_the_same_job_back() -> None:
+    scheduler = leading()
+    (claim,) = claims(scheduler.apply(run("a"), status()))
+    for attempt, rest in [(2, 1000), (3, 2000), (4, 4000)]:
+        scheduler.apply(granted(claim, time=scheduler.now))
+        assert scheduler.apply(run("a", attempt, avoid=("w",), time=scheduler.now), status(time=scheduler.now)) == []
+        now = scheduler.now + rest
+        assert scheduler.apply(status(time=now - 1), Now(now - 1)) == []
+        (claim,) = claims(scheduler.apply(status(time=now), Now(now)))
+
+
 def test_many_jobs_lost_at_once_count_as_one_loss() -> None:
     scheduler = leading()
     jobs = [run(f"j{number}") for number in range(8)]
