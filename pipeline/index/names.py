@@ -31,7 +31,7 @@ def events_index(time_ms: int) -> str:
     """Return the index of the facts of that time's day (UTC); raises ValueError for a time that is none."""
     try:
         day = datetime.fromtimestamp(time_ms / 1000, UTC)
-    except (OverflowError, OSError) as error:
+    except (OverflowError, OSError, ValueError) as error:
         raise ValueError(f"not a time: {time_ms} ms") from error
     return f"{EVENTS}-{day:%Y.%m.%d}"
 
