@@ -47,8 +47,7 @@ class Result:
         return list(self.job_info.get("metrics", {}).get("products_staged", ()))
 
     def report(self) -> dict[str, Any]:
-        """Return it as a worker reports it, without what is absent; `products` are the ids of those published."""
-        products = [entry["id"] for entry in self.products_staged if isinstance(entry, dict) and "id" in entry]
+        """Return it as a worker reports it, without what is absent."""
         said = {
             "status": self.status.value,
             "error": self.error,
@@ -59,7 +58,6 @@ class Result:
             "msg": list(self.msg) or None,
             "msg_details": self.msg_details,
             "container_image_id": self.container_image_id,
-            "products": products or None,
             "notes": list(self.notes) or None,
             "job_info": dict(self.job_info),
         }

@@ -1,0 +1,90 @@
+"""Places to run commands in, with an engine each, for the tests of engines."""
+
+import asyncio
+import sys
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from pipeline.containers.base import Engine
+from pipeline.containers.docker import DockerEngine
+from pipeline.containers.process import ProcessEngine
+from pipeline.containers.spec import Labels, RunSpec
+from tests.waiting import until
+
+IMAGE, PYTHON_IMAGE = "jobstream/busybox:1", "jobstream/python:1"
+#: A worker of this session's alone: others may test on the same container engine.
+WORKER = f"w-{uuid.uuid4().hex[:12]}"
+LABELS = Labels(job="fam-1", attempt=2, holder=f"{WORKER}:100:aa", worker=WORKER)
+LATER = f"{WORKER}:200:bb"
+#: A command that ignores SIGTERM and has a child in a session of its own that does too.
+STUBBORN = """
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open('child', 'w'); time.sleep(300)"
+subprocess.Popen([sys.executable, "-c", child], start_new_session=True)
+while not os.path.exists("child"):
+    time.sleep(0.01)
+print("up", flush=True)
+time.sleep(300)
+"""
+
+
+@dataclass
+class Bench:
+    """An engine and a place to run commands in."""
+
+    engine: Engine
+    root: Path
+    python: str
+
+    def spec(self, *argv: str, **changes: Any) -> RunSpec:
+        work = self.root / "work"
+        work.mkdir(exist_ok=True)
+        out, err = work / "_stdout.txt", work / "_stderr.txt"
+        image = IMAGE if self.engine.needs_image else None
+        made = RunSpec(argv=argv, working_dir=work, stdout=out, stderr=err, labels=LABELS, image=image, grace=1.0)
+        return replace(made, **changes)
+
+    def sh(self, script: str, **changes: Any) -> RunSpec:
+        return self.spec("sh", "-c", script, **changes)
+
+    def py(self, script: str, **changes: Any) -> RunSpec:
+        image = PYTHON_IMAGE if self.engine.needs_image else None
+        return self.spec(self.python, "-c", script, **{"image": image, **changes})
+
+
+def process_engine(root: Path, _: pytest.FixtureRequest) -> tuple[Engine, str]:
+    return ProcessEngine(root / "state"), sys.executable
+
+
+def docker_engine_of(root: Path, request: pytest.FixtureRequest) -> tuple[Engine, str]:
+    request.getfixturevalue("docker_engine")
+    (root / "input").mkdir()
+    (root / "output").mkdir()
+    return DockerEngine(roots=[root / "input"], writable_roots=[root / "output"]), "python3"
+
+
+async def shown(condition: Callable[[], Any]) -> Any:
+    return await asyncio.to_thread(until, condition)
+
+
+def read(spec: RunSpec) -> tuple[bytes, bytes]:
+    return spec.stdout.read_bytes(), spec.stderr.read_bytes()
+
+
+def descendants_in(directory: Path) -> list[int]:
+    """Processes of this host that work in a directory, in a container or not."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE and process.cwd() == str(directory):
+                found.append(process.pid)
+        except psutil.Error:
+            continue
+    return found

@@ -1,0 +1,173 @@
+"""What engines promise that enclose what they run: images, isolation, limits, mounts."""
+
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.containers.base import Engine
+from pipeline.containers.docker import DockerEngine
+from pipeline.containers.errors import RefusedError
+from pipeline.containers.options import Options
+from pipeline.containers.spec import Mount
+from tests.integration.engine_support import Bench, docker_engine_of, read
+
+Maker = Callable[[Path, pytest.FixtureRequest], tuple[Engine, str]]
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(docker_engine_of, id="docker", marks=pytest.mark.docker),
+    ]
+)
+async def enclosed(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
+    """Only engines that enclose what they run."""
+    make: Maker = request.param
+    engine, python = make(tmp_path, request)
+    yield Bench(engine, tmp_path, python)
+    await engine.close()
+
+
+async def test_a_missing_image_is_named(enclosed: Bench) -> None:
+    outcome = await enclosed.engine.run(enclosed.sh("true", image="jobstream/no-such-image:9"))
+    assert outcome.exit_code == 125
+    assert "jobstream/no-such-image:9" in str(outcome.error)
+
+
+async def test_no_image_at_all_is_an_error(enclosed: Bench) -> None:
+    assert "image" in str((await enclosed.engine.run(enclosed.sh("true", image=None))).error)
+
+
+async def test_memory_beyond_the_limit_is_an_oom(enclosed: Bench) -> None:
+    outcome = await enclosed.engine.run(enclosed.py("b = bytearray(300 << 20)", memory_mib=64))
+    assert (outcome.oom, outcome.exit_code) == (True, 137)
+
+
+async def test_an_oom_of_a_child_alone_is_noticed(enclosed: Bench) -> None:
+    script = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'b = bytearray(300 << 20)'])"
+    outcome = await enclosed.engine.run(enclosed.py(script, memory_mib=64))
+    assert (outcome.oom, outcome.exit_code) == (True, 0)
+
+
+async def test_there_is_no_network(enclosed: Bench) -> None:
+    spec = enclosed.sh("ls /sys/class/net")
+    assert (await enclosed.engine.run(spec)).succeeded
+    assert read(spec)[0].split() == [b"lo"]
+
+
+async def test_only_the_working_directory_and_tmp_can_be_written(enclosed: Bench) -> None:
+    spec = enclosed.sh("for d in / /etc /bin; do echo x > $d/x && echo wrote $d; done; echo x > /tmp/x && echo x > x")
+    assert (await enclosed.engine.run(spec)).succeeded
+    assert read(spec)[0] == b""
+
+
+async def test_the_images_root_is_read_only(enclosed: Bench) -> None:
+    spec = enclosed.sh("grep ' / ' /proc/mounts")
+    assert (await enclosed.engine.run(spec)).succeeded
+    assert read(spec)[0].split()[3].startswith(b"ro")
+
+
+def test_swap_is_part_of_the_memory_limit(enclosed: Bench) -> None:
+    described = enclosed.engine.describe(enclosed.sh("true", memory_mib=64))
+    assert described["mem_limit"] == described["memswap_limit"] == "64m"
+
+
+async def test_the_command_has_no_privileges(enclosed: Bench) -> None:
+    spec = enclosed.sh("id -u; id -g; grep -E '^(Cap(Eff|Bnd|Prm)|NoNewPrivs|Seccomp):' /proc/self/status")
+    assert (await enclosed.engine.run(spec)).succeeded
+    uid, gid, *status = read(spec)[0].decode().split()
+    assert "0" not in (uid, gid)
+    facts = dict(zip(status[::2], status[1::2], strict=True))
+    assert all(int(facts[name], 16) == 0 for name in ("CapEff:", "CapPrm:", "CapBnd:"))
+    assert (facts["NoNewPrivs:"], facts["Seccomp:"]) == ("1", "2")
+
+
+async def test_processes_are_limited(enclosed: Bench) -> None:
+    spec = enclosed.sh("for i in $(seq 40); do sleep 100 & done; wait", pids_limit=16, time_limit=20.0)
+    outcome = await enclosed.engine.run(spec)
+    assert outcome.exit_code == 2
+    assert b"fork" in read(spec)[1]
+
+
+async def test_the_container_is_gone_afterwards(enclosed: Bench) -> None:
+    engine = enclosed.engine
+    assert isinstance(engine, DockerEngine)
+    await engine.run(enclosed.sh("true"))
+    await engine.run(enclosed.spec("no-such-command"))
+    client = engine._clients()[0]
+    directory = f"jobstream.directory={enclosed.root / 'work'}"
+    assert client.containers.list(all=True, filters={"label": directory}) == []
+
+
+async def test_allowed_mounts_are_seen_in_their_mode(enclosed: Bench) -> None:
+    (enclosed.root / "input/a.txt").write_text("given")
+    (enclosed.root / "output").chmod(0o777)
+    mounts = (
+        Mount(str(enclosed.root / "input"), "/in"),
+        Mount(str(enclosed.root / "output"), "out", "rw"),
+    )
+    spec = enclosed.sh("cat /in/a.txt; echo x > /in/b || echo refused; echo y > out/c", mounts=mounts)
+    assert (await enclosed.engine.run(spec)).succeeded
+    assert read(spec)[0] == b"givenrefused\n"
+    assert (enclosed.root / "output/c").read_text() == "y\n"
+
+
+@pytest.mark.parametrize(
+    ("host", "mode"),
+    [
+        ("/", "ro"),
+        ("//", "ro"),
+        ("/etc", "ro"),
+        ("{root}/input/../..", "ro"),
+        ("{root}/input/link-to-etc", "ro"),
+        ("{root}/input/link-to-etc/passwd", "ro"),
+        ("{root}/inputfoo", "ro"),
+        ("{root}/input", "rw"),
+        ("{root}/input/gone", "ro"),
+        ("{socket}", "ro"),
+        ("{socket_dir}", "ro"),
+        ("input", "ro"),
+    ],
+)
+async def test_mounts_that_are_not_allowed_are_refused(enclosed: Bench, host: str, mode: str) -> None:
+    (enclosed.root / "input/link-to-etc").symlink_to("/etc")
+    (enclosed.root / "inputfoo").mkdir()
+    socket = Path(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://"))
+    path = host.format(root=enclosed.root, socket=socket, socket_dir=socket.parent)
+    outcome = await enclosed.engine.run(enclosed.sh("true", mounts=(Mount(path, "/x", mode),)))  # type: ignore[arg-type]
+    assert outcome.exit_code == 125
+    assert "mount of" in str(outcome.error)
+    assert not outcome.ran
+
+
+async def test_the_engines_socket_is_refused_even_within_an_allowed_folder(
+    enclosed: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = enclosed.root / "engine"
+    folder.mkdir()
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{folder}/docker.sock")
+    engine = DockerEngine(roots=[enclosed.root])
+    spec = enclosed.sh("true", mounts=(Mount(str(folder), "/x"),))
+    with pytest.raises(RefusedError, match="socket"):
+        engine.command_line(spec)
+
+
+@pytest.mark.parametrize("target", ["/", "/proc/x", "//proc/x", "//", "/dev", "{work}", "{parent}", "../x"])
+async def test_container_paths_that_hide_something_are_refused(enclosed: Bench, target: str) -> None:
+    path = target.format(work=enclosed.root / "work", parent=enclosed.root)
+    outcome = await enclosed.engine.run(enclosed.sh("true", mounts=(Mount(str(enclosed.root / "input"), path),)))
+    assert (outcome.exit_code, outcome.ran) == (125, False)
+    assert "mount at" in str(outcome.error)
+
+
+async def test_root_and_other_networks_are_refused(enclosed: Bench) -> None:
+    for change in ({"user": "0:0"}, {"network": "host"}, {"user": "root"}):
+        outcome = await enclosed.engine.run(enclosed.sh("true", **change))
+        assert (outcome.exit_code, outcome.ran) == (125, False)
+
+
+@pytest.mark.parametrize("option", ["volume", "privileged", "v", "mount", "cap-add", "device", "pid", "security-opt"])
+def test_runtime_options_that_are_not_listed_are_refused(option: str) -> None:
+    with pytest.raises(RefusedError, match=f"'{option}'"):
+        Options.of({"gpus": "all", option: "x"})
