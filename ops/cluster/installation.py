@@ -27,6 +27,8 @@ _GONE_TIMEOUT = 10.0
 #: s that another `up` or `down` of the same home is waited for
 _LOCK_TIMEOUT = 300.0
 _POLL = 0.2
+#: The gate is a process of its own: the two largest consumers of time then have a core each.
+_ARGUMENTS = {"orchestrator": ["orchestrator", "--no-gate"]}
 
 
 class ClusterError(Exception):
@@ -37,7 +39,7 @@ class Cluster:
     """The installation in `settings.home`; start, stop and status work from any process that knows the home.
 
     `plan` says what it consists of: by default what the last `up` started, else what the settings ask for. Processes
-    are named kafka, elasticsearch, orchestrator (with the gate), scheduler, worker-1 … worker-N and sink, and outlive
+    are named kafka, elasticsearch, gate, orchestrator, scheduler, worker-1 … worker-N and sink, and outlive
     this object. As a context manager it is up inside and down after. Not for use by several threads at once.
     """
 
@@ -145,7 +147,7 @@ class Cluster:
     def agent_names(self) -> list[str]:
         """The agents of the plan, in the order in which they start."""
         workers = [f"worker-{number}" for number in range(1, self.plan.workers + 1)]
-        return ["orchestrator", "scheduler", *workers, *(["sink"] if self.plan.sink else [])]
+        return ["gate", "orchestrator", "scheduler", *workers, *(["sink"] if self.plan.sink else [])]
 
     @property
     def names(self) -> list[str]:
@@ -155,7 +157,7 @@ class Cluster:
     def agent(self, name: str) -> AgentProcess:
         """Return the process of an agent, whether it runs or not."""
         if name not in self._agents:
-            arguments = ["worker", "--id", name] if _kind(name) == "worker" else [name]
+            arguments = ["worker", "--id", name] if _kind(name) == "worker" else _ARGUMENTS.get(name, [name])
             self._agents[name] = AgentProcess(self.home, name, arguments)
         return self._agents[name]
 

@@ -46,7 +46,7 @@ class Readiness:
     def _groups(self, kind: str) -> tuple[str, ...]:
         match kind:
             case "orchestrator":
-                return (ORCHESTRATOR_ID, *_GATE)
+                return (ORCHESTRATOR_ID,)
             case "gate":
                 return _GATE
             case "sink":
