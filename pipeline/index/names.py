@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 #: alias of every job's current document
@@ -18,6 +19,7 @@ DATASETS = "grq"
 ID_LIMIT = 512
 NAME_LIMIT = 255
 
+_DAY_MS = 86_400_000
 _JOB_INDEX = re.compile(r"job_status-\d{4}\.\d{2}\.\d{2}")
 _UNFIT = re.compile(r"[^a-z0-9_.-]+")
 
@@ -29,11 +31,15 @@ def is_job_index(name: object) -> bool:
 
 def events_index(time_ms: int) -> str:
     """Return the index of the facts of that time's day (UTC); raises ValueError for a time that is none."""
+    return _events_index(time_ms // _DAY_MS)
+
+
+@lru_cache(maxsize=128)
+def _events_index(day: int) -> str:
     try:
-        day = datetime.fromtimestamp(time_ms / 1000, UTC)
+        return f"{EVENTS}-{datetime.fromtimestamp(day * _DAY_MS / 1000, UTC):%Y.%m.%d}"
     except (OverflowError, OSError, ValueError) as error:
-        raise ValueError(f"not a time: {time_ms} ms") from error
-    return f"{EVENTS}-{day:%Y.%m.%d}"
+        raise ValueError(f"not a time: day {day}") from error
 
 
 def dataset_index(document: Mapping[str, Any], prefix: str = "") -> str:
