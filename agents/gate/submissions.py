@@ -1,13 +1,14 @@
 """What becomes of a record on jobs.submit: jobs, a rejection, or a dead letter (design §3)."""
 
 from collections.abc import Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
 import structlog
 
 from agents.gate.dead import dead_letter
+from agents.gate.pool import Pool
 from agents.gate.queues import Queues
 from agents.gate.record import Incoming, Outgoing, TooLargeError, inbox_record
 from pipeline.codec import Codec, DecodeError
@@ -56,7 +57,7 @@ class Submissions:
 
     def close(self) -> None:
         """Take no more work; creators that still run are left alone."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.leave()
 
     def _begin(self, record: Incoming) -> "Outgoing | Future[Outgoing]":
         try:
@@ -115,8 +116,8 @@ class Submissions:
         """Leave a creator that doesn't return behind, with its thread: threads can't be ended from outside."""
         self._stuck += 1
         log.error("a job creator did not return", stuck=self._stuck)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.leave()
         self._pool = self._new_pool()
 
-    def _new_pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self._settings.gate.threads, thread_name_prefix="gate-creators")
+    def _new_pool(self) -> Pool[Outgoing]:
+        return Pool(self._settings.gate.threads, "gate-creators")
