@@ -65,7 +65,7 @@ def client_config(settings: Settings, client_id: str) -> dict[str, Any]:
     """Return what every client needs: brokers, id, security; back-offs short enough for a restarting broker."""
     return {
         "bootstrap.servers": settings.kafka.bootstrap,
-        # the pid: a killed process stays in its group for a while, and must not be taken for the one that follows it
+        # the pid tells a process from one that was killed and stays in its group for a while
         "client.id": f"{client_id}-{os.getpid()}",
         "reconnect.backoff.ms": 100,
         "reconnect.backoff.max.ms": 3000,

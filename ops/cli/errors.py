@@ -55,11 +55,13 @@ def explained(error: Exception) -> CliError | None:
         return CliError(f"settings: {_fields(error)}", exits.USAGE)
     if "TooLargeError" in names:
         return CliError(text, exits.USAGE)
+    if "IndexUnavailableError" in names:
+        return CliError(f"{text}: `jobstream status` says whether it runs", exits.UNREACHABLE)
     if "KafkaException" in names:
         return CliError(f"Kafka: {text}", exits.UNREACHABLE)
     if names & {"ClusterError", "TopicError"}:
         return CliError(text, exits.FAILED)
-    if names & {"EmbeddedError", "DeliveryError", "BrokerError", "TransportError", "ConnectionError"}:
+    if names & {"EmbeddedError", "DeliveryError", "BrokerError", "ConnectionError"}:
         return CliError(text, exits.UNREACHABLE)
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError):
         return CliError(f"{error.filename}: {error.strerror}", exits.USAGE)

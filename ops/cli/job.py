@@ -41,21 +41,22 @@ def list_(
     type_: Annotated[str | None, typer.Option("--type", help="Job type.")] = None,
     queue: Annotated[str | None, typer.Option(help="Queue.")] = None,
     tag: Annotated[str | None, typer.Option(help="Tag.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Jobs at most, the newest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Jobs at most, the last changed first.")] = 50,
     output: Output = None,
 ) -> None:
-    """List jobs, the newest first; from Elasticsearch, which is about a second behind.
+    """List jobs, the last changed first; from Elasticsearch, which is about a second behind.
 
     \b
     Examples:
       jobstream list --status failed --limit 10
       jobstream list --type hillshade -o json
     """
-    from ops.reading.index import Index
+    from agents.index_reader import IndexReader, JobQuery
+    from ops.reading.job import patient
 
-    given = {"status": _status(status), "type": type_, "queue": queue, "tag": tag}
-    wanted = {name: value for name, value in given.items() if value is not None}
-    documents = Index(settings().sink).jobs(wanted, limit)
+    wanted = JobQuery(status=_status(status), type=type_, queue=queue, tag=tag)
+    with IndexReader(patient(settings())) as index:
+        documents = index.find(wanted, limit)
     if json_wanted(ctx, output):
         print_json(documents)
         return

@@ -58,7 +58,7 @@ def _instead(fact: "Fact") -> str:
         case "job-deduped":
             return f"duplicate of {document.get('dedup_job')}"
         case _:
-            return fact.error or fact.reason or "it has ended"
+            return str(document.get("error") or "it has ended")
 
 
 def add_to(app: typer.Typer) -> None:

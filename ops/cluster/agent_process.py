@@ -15,19 +15,22 @@ from ops.cluster.process_status import ProcessStatus
 #: bytes of a log beyond which the next start puts it aside as `NAME.log.1`
 LOG_LIMIT = 16 << 20
 _POLL = 0.05
+_MODULE = "ops.cli.main"
 
 
 class AgentProcess:
-    """The agent `name` of the installation in `home`, run as `jobstream --home HOME ARGUMENTS…`.
+    """The agent `name` of the installation in `home`, run as `jobstream --home HOME COMMAND… OPTIONS…`.
 
-    A pid alone proves nothing, pids are reused: only a process that shows these very arguments is taken for the agent.
-    Its pid is in HOME/run/NAME.pid; where that file is stale or missing, the process is searched for.
+    A pid alone proves nothing, pids are reused: only a process that shows this home and command is taken for the agent,
+    with whatever options it was started. Its pid is in HOME/run/NAME.pid; where that file is stale or missing, the
+    process is searched for.
     """
 
-    def __init__(self, home: Path, name: str, arguments: Sequence[str]) -> None:
+    def __init__(self, home: Path, name: str, command: Sequence[str], options: Sequence[str] = ()) -> None:
         self.home = home.resolve()
         self.name = name
-        self._arguments = ["--home", str(self.home), *arguments]
+        self._identity = ["-m", _MODULE, "--home", str(self.home), *command]
+        self._options = list(options)
         self._pid_file = self.home / "run" / f"{name}.pid"
         self._child: subprocess.Popen[bytes] | None = None
         self._log_start = 0
@@ -46,7 +49,7 @@ class AgentProcess:
         self._put_aside()
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
         # -P: a folder `ops` below the current one must not be taken for ours
-        command = [sys.executable, "-P", "-m", "ops.cli.main", *self._arguments]
+        command = [sys.executable, "-P", *self._identity, *self._options]
         with self.log.open("ab") as output:
             self._child = subprocess.Popen(
                 command,
@@ -139,7 +142,8 @@ class AgentProcess:
             process = psutil.Process(pid)
             # a zombie has ended; its parent just has not asked yet
             alive = process.status() != psutil.STATUS_ZOMBIE
-            arguments = process.cmdline()[-len(self._arguments) :]
+            arguments = process.cmdline()
         except (psutil.Error, ValueError, OverflowError):
             return None
-        return process if alive and arguments == self._arguments else None
+        # after the interpreter and its -P
+        return process if alive and arguments[2 : 2 + len(self._identity)] == self._identity else None

@@ -28,7 +28,7 @@ _GONE_TIMEOUT = 10.0
 _LOCK_TIMEOUT = 300.0
 _POLL = 0.2
 #: The gate is a process of its own: the two largest consumers of time then have a core each.
-_ARGUMENTS = {"orchestrator": ["orchestrator", "--no-gate"]}
+_OPTIONS = {"orchestrator": ["--no-gate"]}
 
 
 class ClusterError(Exception):
@@ -157,8 +157,8 @@ class Cluster:
     def agent(self, name: str) -> AgentProcess:
         """Return the process of an agent, whether it runs or not."""
         if name not in self._agents:
-            arguments = ["worker", "--id", name] if _kind(name) == "worker" else _ARGUMENTS.get(name, [name])
-            self._agents[name] = AgentProcess(self.home, name, arguments)
+            command = ["worker", "--id", name] if _kind(name) == "worker" else [name]
+            self._agents[name] = AgentProcess(self.home, name, command, _OPTIONS.get(name, ()))
         return self._agents[name]
 
     def pid(self, name: str) -> int | None:
@@ -213,8 +213,9 @@ class Cluster:
         if _kind(name) == "worker":
             worker = settings.worker.model_copy(update={"engine": self.plan.engine, "id": name})
             settings = settings.model_copy(update={"worker": worker})
-        pid = running.pid if running else agent.start(settings.environment())
-        return readiness.of(_kind(name), name, pid, since)
+        question = readiness.of(_kind(name), name, since, runs=running is not None)
+        agent.start(settings.environment())
+        return question
 
     def _await_ready(self, name: str, ready: Callable[[], bool]) -> None:
         agent = self.agent(name)

@@ -21,6 +21,9 @@ _GATE = ("jobstream-gate-reports", "jobstream-gate-submit")
 class Readiness:
     """Asks the brokers. An agent with consumer groups is ready once each is stable with a member of the agent's.
 
+    Which member that is, neither client id nor host tells: a static member keeps those of the process before it. So it
+    is one that wasn't there before the start; of an agent that runs already, any.
+
     A worker is ready once a status of a holder that started after `since` has come: then it gets jobs.
     """
 
@@ -31,12 +34,13 @@ class Readiness:
         self._statuses: Consumer | None = None
         self._seen: dict[str, int] = {}
 
-    def of(self, kind: str, worker_id: str, pid: int, since: int) -> Callable[[], bool]:
-        """Return the question whether an agent that started at `since` (ms) with this pid is ready."""
+    def of(self, kind: str, worker_id: str, since: int, *, runs: bool) -> Callable[[], bool]:
+        """Return the question whether an agent is ready that `runs` already, or is about to start at `since` (ms)."""
         if kind == "worker":
             return lambda: self._has_told(worker_id, since)
         names = [self._settings.topology.name(group) for group in self._groups(kind)]
-        return lambda: all(self._is_member(name, pid) for name in names)
+        before = {name: set() if runs else self._members(name)[0] for name in names}
+        return lambda: all(self._has_joined(name, before[name]) for name in names)
 
     def close(self) -> None:
         """Let go of the brokers."""
@@ -54,15 +58,18 @@ class Readiness:
             case _:
                 return (f"jobstream-{kind}",)
 
-    def _is_member(self, group: str, pid: int) -> bool:
+    def _has_joined(self, group: str, before: set[str]) -> bool:
+        members, stable = self._members(group)
+        return stable and bool(members - before)
+
+    def _members(self, group: str) -> tuple[set[str], bool]:
+        """Return the group's member ids, and whether it is stable; none where it isn't there or nobody answers."""
         try:
             future = self._admin.describe_consumer_groups([group], request_timeout=_ASK)[group]
             description = future.result(timeout=_ASK + 1)
         except (KafkaException, TimeoutError):
-            return False
-        # a member that was killed stays in its group for a while: the pid in the client id tells them apart
-        mine = any(member.client_id.endswith(f"-{pid}") for member in description.members)
-        return mine and description.state == ConsumerGroupState.STABLE
+            return set(), False
+        return {one.member_id for one in description.members}, description.state == ConsumerGroupState.STABLE
 
     def _has_told(self, worker_id: str, since: int) -> bool:
         self._read_statuses()

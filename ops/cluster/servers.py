@@ -11,7 +11,7 @@ from ops.embedded.elasticsearch import EmbeddedElasticsearch
 from ops.embedded.kafka import EmbeddedKafka
 from ops.embedded.ports import is_free
 from ops.embedded.server import EmbeddedServer
-from pipeline.settings import Settings
+from pipeline.settings import EmbeddedSettings, Settings
 
 #: s that a server gets to stop
 STOP_TIMEOUT = 30.0
@@ -27,16 +27,16 @@ class Servers:
         if plan.kafka:
             self._servers["kafka"] = EmbeddedKafka(
                 home,
-                self._port("broker", wanted.kafka_port),
-                self._port("controller", wanted.controller_port),
+                self._port("broker", wanted, "kafka_port"),
+                self._port("controller", wanted, "controller_port"),
                 cache=wanted.cache,
                 heap_mib=wanted.kafka_heap_mib,
             )
         if plan.elasticsearch:
             self._servers["elasticsearch"] = EmbeddedElasticsearch(
                 home,
-                self._port("http", wanted.elasticsearch_port),
-                self._port("transport", wanted.transport_port),
+                self._port("http", wanted, "elasticsearch_port"),
+                self._port("transport", wanted, "transport_port"),
                 cache=wanted.cache,
                 heap_mib=wanted.elasticsearch_heap_mib,
             )
@@ -93,7 +93,14 @@ class Servers:
             name, "server", status.ready, status.pid, status.endpoint or "", status.memory_bytes, since, status.log
         )
 
-    def _port(self, use: str, wanted: int) -> int:
-        """Return the port that was asked for; for 0 the one chosen the last time, where it is still free."""
+    def _port(self, use: str, settings: EmbeddedSettings, name: str) -> int:
+        """Return the port to ask for, 0 for any free one.
+
+        A port that an earlier start chose is kept unless the settings name another: neither 0 nor the default does. One
+        that is taken is taken by our own server, which `start` finds, or by somebody else.
+        """
+        wanted: int = getattr(settings, name)
         chosen = self._chosen.get(use, 0)
-        return wanted or (chosen if chosen and is_free(chosen) else 0)
+        if not chosen or wanted not in (0, EmbeddedSettings.model_fields[name].default):
+            return wanted
+        return chosen if is_free(chosen) else 0

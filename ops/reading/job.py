@@ -6,12 +6,15 @@ from typing import Any
 from confluent_kafka import KafkaException, TopicPartition
 
 from agents.bus import consumer
+from agents.index_reader import IndexReader, IndexUnavailableError
 from ops.reading.facts import FactReader, document_of, is_whole
-from ops.reading.index import Index, IndexUnavailableError
 from ops.reading.log import REACH_TIMEOUT, BrokerError
 from pipeline.identity import family_of_job
 from pipeline.messages.fact import Fact
 from pipeline.settings import Settings
+
+#: s that a person waits for an answer of the index
+INDEX_TIMEOUT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,8 @@ def current(settings: Settings, job_id: str) -> Found | None:
     """
     problem = ""
     try:
-        indexed = Index(settings.sink).job(job_id)
+        with IndexReader(patient(settings)) as index:
+            indexed = index.get(job_id)
     except IndexUnavailableError as error:
         indexed, problem = None, str(error)
     try:
@@ -47,6 +51,12 @@ def current(settings: Settings, job_id: str) -> Found | None:
     if latest is None:
         return None
     return Found(document_of(latest), "log", problem or "Elasticsearch is behind")
+
+
+def patient(settings: Settings) -> Settings:
+    """Return settings whose requests to the index end while a person still waits."""
+    timeout = min(settings.sink.timeout, INDEX_TIMEOUT)
+    return settings.model_copy(update={"sink": settings.sink.model_copy(update={"timeout": timeout})})
 
 
 def _latest(facts: list[Fact]) -> Fact | None:
