@@ -21,25 +21,11 @@ class Servers:
     """Those servers of `plan` that are ours to run; `chosen` are the ports that an earlier start chose."""
 
     def __init__(self, home: Path, settings: Settings, plan: Plan, chosen: Mapping[str, int]) -> None:
-        self._chosen = chosen
-        self._servers: dict[str, EmbeddedServer] = {}
-        wanted = settings.embedded
-        if plan.kafka:
-            self._servers["kafka"] = EmbeddedKafka(
-                home,
-                self._port("broker", wanted, "kafka_port"),
-                self._port("controller", wanted, "controller_port"),
-                cache=wanted.cache,
-                heap_mib=wanted.kafka_heap_mib,
-            )
-        if plan.elasticsearch:
-            self._servers["elasticsearch"] = EmbeddedElasticsearch(
-                home,
-                self._port("http", wanted, "elasticsearch_port"),
-                self._port("transport", wanted, "transport_port"),
-                cache=wanted.cache,
-                heap_mib=wanted.elasticsearch_heap_mib,
-            )
+        self._chosen = dict(chosen)
+        self._home = home
+        self._settings = settings.embedded
+        wanted = [name for name, is_ours in (("kafka", plan.kafka), ("elasticsearch", plan.elasticsearch)) if is_ours]
+        self._servers = {name: self._made(name) for name in wanted}
 
     @property
     def names(self) -> list[str]:
@@ -59,7 +45,11 @@ class Servers:
             return
         with step(progress, name) as outcome:
             ran = server.is_running()
+            if not ran:
+                # which of the chosen ports are free is known only now
+                server = self._servers[name] = self._made(name)
             endpoint = server.start(Downloads(progress, name))
+            self._chosen |= server.ports
             if ran:
                 outcome.kept(endpoint)
             else:
@@ -93,13 +83,31 @@ class Servers:
             name, "server", status.ready, status.pid, status.endpoint or "", status.memory_bytes, since, status.log
         )
 
-    def _port(self, use: str, settings: EmbeddedSettings, name: str) -> int:
+    def _made(self, name: str) -> EmbeddedServer:
+        wanted = self._settings
+        if name == "kafka":
+            return EmbeddedKafka(
+                self._home,
+                self._port("broker", "kafka_port"),
+                self._port("controller", "controller_port"),
+                cache=wanted.cache,
+                heap_mib=wanted.kafka_heap_mib,
+            )
+        return EmbeddedElasticsearch(
+            self._home,
+            self._port("http", "elasticsearch_port"),
+            self._port("transport", "transport_port"),
+            cache=wanted.cache,
+            heap_mib=wanted.elasticsearch_heap_mib,
+        )
+
+    def _port(self, use: str, name: str) -> int:
         """Return the port to ask for, 0 for any free one.
 
         A port that an earlier start chose is kept unless the settings name another: neither 0 nor the default does. One
         that is taken is taken by our own server, which `start` finds, or by somebody else.
         """
-        wanted: int = getattr(settings, name)
+        wanted: int = getattr(self._settings, name)
         chosen = self._chosen.get(use, 0)
         if not chosen or wanted not in (0, EmbeddedSettings.model_fields[name].default):
             return wanted
