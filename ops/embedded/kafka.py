@@ -150,8 +150,7 @@ class EmbeddedKafka(EmbeddedServer):
 
     def _format(self, properties: Path) -> None:
         """Give the data folder its identity; the tool writes meta.properties last, so a half-done one is repeated."""
-        fresh = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", fresh, "-c", str(properties)]
+        tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", fresh_id(), "-c", str(properties)]
         done = subprocess.run(
             [*self._java(128), *tool],
             cwd=self.folder,
@@ -184,3 +183,9 @@ class EmbeddedKafka(EmbeddedServer):
         except KafkaException:
             return False
         return bool(metadata.cluster_id == self.cluster_id and metadata.brokers)
+
+
+def fresh_id() -> str:
+    """Return a cluster id as Kafka makes them: 16 random bytes, and no hyphen first, which would look like an option."""
+    first, *rest = uuid.uuid4().bytes
+    return base64.urlsafe_b64encode(bytes([first & 0x7F, *rest])).decode().rstrip("=")
