@@ -14,7 +14,7 @@ MayPublish = Callable[[], Awaitable[bool]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """One attempt to run: the grant's document (notes of the protocol: a whole HySDS job), and for whom."""
+    """One attempt to run: the grant's document (a whole `job`, spec §3.2), and for whom."""
 
     document: Mapping[str, Any]
     job_id: str

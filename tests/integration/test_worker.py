@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import docker
 import orjson
 import psutil
 import pytest
@@ -243,6 +244,26 @@ def test_a_lease_shorter_than_three_heartbeats_is_refused_at_the_start(played: L
     with played.worker(heartbeat_ms=LEASE // 3 + 1) as process:
         assert process.exit_code() == Exit.MISCONFIGURED
         assert "shorter than 3 heartbeats" in process.log.read_text()
+
+
+def test_a_killed_workers_container_is_ended_by_the_next(
+    played: Ledger, docker_engine: docker.DockerClient, busybox_image: str
+) -> None:
+    name = f"{WORKER}-{uuid.uuid4().hex[:8]}"
+    job = {"container_image_name": busybox_image, "params": {"_command": "sleep 300"}}
+    labelled: dict = {"all": True, "ignore_removed": True, "filters": {"label": f"jobstream.worker={name}"}}
+    with played.worker(id=name, engine="docker") as process:
+        holder = played.holder(process)
+        played.grant(holder, "fa-1", job)
+        until(lambda: docker_engine.containers.list(**labelled), what="the container")
+        process.kill()
+    assert docker_engine.containers.list(**labelled)
+    with played.worker(id=name, engine="docker") as process:
+        holder = played.holder(process)
+        assert docker_engine.containers.list(**labelled) == []
+        assert Ended("fa-1", 1) in next(status for status in played.statuses if status.holder == holder).ended
+        played.grant(holder, "fb-1", job | {"params": {"_command": "true"}})
+        assert played.result("fb-1", COMPLETED)["job_info"]["status"] == 0
 
 
 RULES = {

@@ -18,7 +18,7 @@ from confluent_kafka import TopicPartition
 from agents.admin import apply
 from agents.bus import Publisher, consumer
 from pipeline.codec import Codec
-from pipeline.identity import attempt_key, token, token_is_valid
+from pipeline.identity import attempt_key, token, token_is_valid, worker_of
 from pipeline.messages.command import GRANT, PERMIT, STOP, Command, Reference
 from pipeline.messages.inbox import Inbox
 from pipeline.messages.report import HEARTBEAT, WorkerReport
@@ -117,7 +117,7 @@ class Ledger:
     def tell(self, command: Command) -> None:
         topology = self.settings.topology
         value = self._codec.encode("command", command.record())
-        partition = topology.commands_partition(WORKER)
+        partition = topology.commands_partition(worker_of(command.holder))
         self._publisher.send(topology.commands, command.holder, value, partition).result(30)
 
     def put_in_inbox(self, message: Inbox) -> Reference:
