@@ -28,5 +28,8 @@ TERMINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.DEDUPED, Status.RE
 #: A job in one of these makes a new submission of its family a duplicate (spec §1.4).
 BLOCKING = frozenset({Status.QUEUED, Status.STARTED, Status.COMPLETED})
 
-#: What a fact carries in `status` where a message was refused and the job's own status did not change.
+#: What a fact carries in `status` where a report or an operator's request was refused. The job's own status did not
+#: change, and the fact carries no whole document: that of a finished job is no longer held (decision 004).
 REFUSED = "report-refused"
+CONTROL_REFUSED = "control-refused"
+REFUSALS = frozenset({REFUSED, CONTROL_REFUSED})

@@ -19,6 +19,9 @@ from pipeline.messages.inbox import Heartbeat, Inbox, PolicySet, Tick
 
 log = structlog.stdlib.get_logger(__name__)
 
+#: Families that stay in the index although all their jobs have ended, until they leave it together.
+_IDLE_KEPT = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -39,6 +42,7 @@ class _Batch:
     families: dict[str, Family] = field(default_factory=dict)
     documents: dict[str, Document | None] = field(default_factory=dict)
     touched: set[str] = field(default_factory=set)
+    ticked: bool = False
 
 
 class Partition:
@@ -56,14 +60,19 @@ class Partition:
         self._codec = codec
         self._check = check
         self._active: set[str] = set()
+        #: In the index, but without unfinished jobs.
+        self._idle: set[str] = set()
 
     async def recover(self) -> None:
         """Rebuild the clock from the index of unfinished families, and repair what an old owner set back."""
         stored = self._tables.policy(self.number)
         self.clock = Clock(stored[1] if stored else Policy())
         self._active = set(self._tables.active(self.number))
-        for family in self._active:
-            self.clock.sync(self._tables.family(self.number, family))
+        for name in self._active:
+            family = self._tables.family(self.number, name)
+            self.clock.sync(family)
+            if not family.jobs:
+                self._idle.add(name)
         rows = self._tables.set_back_rows(self.number)
         if rows:
             log.warning("writing again what an old owner set back", partition=self.number, rows=len(rows))
@@ -96,6 +105,7 @@ class Partition:
         at = At(self.number, record.offset, record.timestamp)
         match message.body:
             case Tick() as tick:
+                batch.ticked = True
                 batch.outputs += [self._outputs.due(due, self.number) for due in self.clock.tick(tick, at)]
             case Heartbeat() as heartbeat:
                 batch.outputs += [self._outputs.command(stop, "") for stop in self.clock.heartbeat(heartbeat)]
@@ -139,15 +149,21 @@ class Partition:
         self.clock.sync(family)
 
     def _finished(self, batch: _Batch) -> list[Row]:
-        """Take families without unfinished jobs out of the index, after their state is safe."""
-        rows = []
+        """Take families without unfinished jobs out of the index, after their state is safe; many at a time.
+
+        The index may hold too much: that costs the next owner a look at each, nothing else.
+        """
         for name in batch.touched & self._active:
-            family = batch.families[name]
-            if not family.jobs:
-                self._active.discard(name)
-                row = self._tables.active_row(self.number, name, family.offset, active=False)
-                row.write()
-                rows.append(row)
+            (self._idle.discard if batch.families[name].jobs else self._idle.add)(name)
+        if len(self._idle) < _IDLE_KEPT and not (batch.ticked and self._idle):
+            return []
+        rows = []
+        for name in self._idle:
+            offset = self._tables.family(self.number, name).offset
+            rows.append(self._tables.active_row(self.number, name, offset, active=False))
+            rows[-1].write()
+        self._active -= self._idle
+        self._idle.clear()
         return rows
 
     def _set_policy(self, batch: _Batch, message: PolicySet, at: At) -> None:

@@ -9,7 +9,7 @@ import orjson
 
 from pipeline.index.names import ID_LIMIT, dataset_index, events_index, is_job_index
 from pipeline.messages.fact import Fact
-from pipeline.statuses import Status
+from pipeline.statuses import REFUSALS, Status
 
 #: A fact's place among all facts of one millisecond, in the version of a dataset's document.
 _VERSIONS_A_MS = 1000
@@ -62,13 +62,16 @@ def plan(fact: Fact, prefix: str = "") -> Plan:
 
     - the job's document: index of its day of submission, id the job's, version `seq`: any order, any repetition;
     - the fact: created once in the index of its own day, id `job_id-seq`;
+    - a refusal changed nothing of the job and carries no whole document: it is the fact alone;
     - for a completed job, each dataset's document: version by the fact's time, so that the last publication stays.
     """
     try:
+        if fact.status in REFUSALS:
+            return Plan((_fact_action(fact, prefix, _checked(fact)),))
         document = _document(fact)
         actions = [
             Action(f"{prefix}{document['job']['job_info']['index']}", fact.job_id, _body(fact, document), fact.seq),
-            Action(f"{prefix}{events_index(fact.time)}", f"{fact.job_id}-{fact.seq}", _event(fact, document)),
+            _fact_action(fact, prefix, document),
         ]
     except ValueError as error:
         return Plan((), (str(error),))
@@ -81,21 +84,31 @@ def plan(fact: Fact, prefix: str = "") -> Plan:
     return Plan(tuple(actions), tuple(refused))
 
 
-def _document(fact: Fact) -> dict[str, Any]:
+def _fact_action(fact: Fact, prefix: str, document: Mapping[str, Any]) -> Action:
+    return Action(f"{prefix}{events_index(fact.time)}", f"{fact.job_id}-{fact.seq}", _event(fact, document))
+
+
+def _checked(fact: Fact) -> dict[str, Any]:
+    """Return the fact's document as far as every fact has one; raises ValueError where the fact can't be indexed."""
     try:
         document = orjson.loads(fact.document)
     except orjson.JSONDecodeError as error:
         raise ValueError(f"the fact's document is no JSON: {error}") from error
-    job = document.get("job") if isinstance(document, dict) else None
-    info = job.get("job_info") if isinstance(job, dict) else None
-    if not isinstance(info, dict) or not is_job_index(info.get("index")):
-        raise ValueError("the fact's document names no index in job.job_info.index")
     # an id of a job, a hyphen and a seq must fit
     if not fact.job_id or len(fact.job_id.encode()) > ID_LIMIT - 20:
         raise ValueError("the fact's job id is empty or too long for an id")
     if fact.seq < 0:
         raise ValueError(f"the fact's seq is {fact.seq}")
-    return dict(document)
+    return dict(document) if isinstance(document, dict) else {}
+
+
+def _document(fact: Fact) -> dict[str, Any]:
+    document = _checked(fact)
+    job = document.get("job")
+    info = job.get("job_info") if isinstance(job, dict) else None
+    if not isinstance(info, dict) or not is_job_index(info.get("index")):
+        raise ValueError("the fact's document names no index in job.job_info.index")
+    return document
 
 
 def _body(fact: Fact, document: Mapping[str, Any]) -> bytes:
@@ -110,7 +123,7 @@ def _event(fact: Fact, document: Mapping[str, Any]) -> bytes:
         "resource": "fact",
         "type": document.get("type"),
         "holder": document.get("holder"),
-        "job_queue": document["job"]["job_info"].get("job_queue"),
+        "job_queue": document["job"]["job_info"].get("job_queue") if "job" in document else None,
     }
     return orjson.dumps({name: value for name, value in event.items() if value is not None})
 

@@ -10,10 +10,8 @@ from pipeline.ledger.case import Case
 from pipeline.ledger.state import Job, Phase, Stub
 from pipeline.messages import control as actions
 from pipeline.messages.inbox import Control
-from pipeline.statuses import Status
+from pipeline.statuses import CONTROL_REFUSED, Status
 
-#: What a fact carries in `status` where an operator's request was refused.
-CONTROL_REFUSED = "control-refused"
 #: Asked by the scheduler alone: the job waited longer than its `max_wait` for a worker that can take it.
 EXPIRE = "expire"
 

@@ -6,9 +6,11 @@ from pipeline.identity import attempt_key
 from pipeline.messages.needs import Needs
 from pipeline.messages.status import WorkerStatus
 
-#: ms that workers list an attempt after its end. A grant this much older than a status that doesn't list it
-#: is over, or never arrived: before that it is still on its way.
+#: A grant this much older than a status that doesn't list it never arrived (ms); before, it is on its way.
 LISTED_MS = 30_000
+#: The same for another scheduler's grant. A status may have listed it before this one knew of it, and a worker
+#: repeats only the newest of those that ended.
+OTHERS_LISTED_MS = 5000
 
 
 @dataclass(slots=True)
@@ -65,7 +67,7 @@ class Account:
         self.free = _left(status)
         for key in [key for key in self._claimed if self.lists(key)]:
             del self._claimed[key]
-        over = [key for key, (_, at) in self._granted.items() if time - at >= LISTED_MS or self.lists(key)]
+        over = [key for key, (_, until) in self._granted.items() if time >= until or self.lists(key)]
         for key in over:
             del self._granted[key]
         for needs in self._claimed.values():
@@ -100,9 +102,9 @@ class Account:
         """
         reserved = self._claimed.pop(key, None)
         if reserved is not None:
-            self._granted[key] = (reserved, at)
-        elif not claimed and key not in self._granted and stamped - at < LISTED_MS and not self.lists(key):
-            self._granted[key] = (needs, at)
+            self._granted[key] = (reserved, at + LISTED_MS)
+        elif not claimed and key not in self._granted and stamped < at + OTHERS_LISTED_MS and not self.lists(key):
+            self._granted[key] = (needs, at + OTHERS_LISTED_MS)
             self.free.take(needs)
 
     def over(self, key: str) -> None:

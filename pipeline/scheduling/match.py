@@ -168,6 +168,8 @@ class Scheduler:
 
     def _match(self) -> list[Claim]:
         """Claim, again and again, the smallest rank of all jobs that some worker's credit fits."""
+        if len(self.waiting) == len(self.claims):
+            return []
         self._unblock()
         if not self.fleet.has_room():
             return []

@@ -111,3 +111,12 @@ def test_a_product_that_cannot_be_indexed_holds_up_neither_job_nor_other_product
     made = plan(fact(with_products(product, good)))
     assert [action.id for action in made.actions] == ["fam-1", "fam-1-4", "G"]
     assert len(made.refused) == 1
+
+
+@pytest.mark.parametrize("status", ["report-refused", "control-refused"])
+def test_a_refusal_is_indexed_as_a_fact_and_leaves_the_jobs_document_alone(status: str) -> None:
+    planned = plan(fact({"job_id": "fam-1", "status": "job-completed", "seq": 4}, status=status, reason="late"))
+    (action,) = planned.actions
+    assert planned.refused == ()
+    assert orjson.loads(action.lines()[0]) == {"create": {"_index": "job_events-2026.11.23", "_id": "fam-1-4"}}
+    assert orjson.loads(action.body)["reason"] == "late"
