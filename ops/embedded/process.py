@@ -1,7 +1,8 @@
 """Server processes that outlive whoever started them.
 
 A pid alone proves nothing: pids are reused, and a pid file can outlive a reboot. So each server carries a mark on its
-command line, the folder that it serves, and only a process that shows the mark is ever waited for or signalled.
+command line, the folder that it serves, and only a Java process that shows the mark is ever signalled. The two
+conditions are checked apart from each other: a mistake in one must not end somebody else's processes.
 """
 
 import contextlib
@@ -33,7 +34,8 @@ def marked(pid: int, folder: Path) -> psutil.Process | None:
 
 def find(folder: Path) -> list[psutil.Process]:
     """Return all live processes that serve `folder`, the eldest first."""
-    found = [process for pid in psutil.pids() if (process := marked(pid, folder))]
+    candidates = [one.pid for one in psutil.process_iter(["name"]) if one.info["name"] == "java"]
+    found = [process for pid in candidates if (process := marked(pid, folder))]
     return sorted(found, key=lambda one: (one.create_time(), one.pid))
 
 
@@ -56,6 +58,8 @@ def end(folder: Path, timeout: float) -> int:
 def _signal(processes: Sequence[psutil.Process], *, kill: bool) -> None:
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
+            if process.name() != "java":
+                raise RuntimeError(f"pid {process.pid} is {process.name()}, not a server: nothing was signalled")
             process.kill() if kill else process.terminate()
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -140,18 +141,38 @@ def test_a_damaged_pid_file_counts_as_none(idle: EmbeddedKafka, damage: str) -> 
     assert not idle.stop()
 
 
+def marked_process(program: Path, folder: Path) -> subprocess.Popen[bytes]:
+    """Run a Python that waits, under another name and with the mark of `folder`."""
+    shutil.copy(Path(sys.executable).resolve(), program)
+    environment = {**os.environ, "PYTHONHOME": sys.base_prefix}
+    return subprocess.Popen([program, "-c", "input()", process.mark(folder)], stdin=subprocess.PIPE, env=environment)
+
+
 def test_a_process_that_serves_another_folder_is_not_ours(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "input()", process.mark(tmp_path / "kafka")]
-    other = subprocess.Popen(command, stdin=subprocess.PIPE)
+    folder = tmp_path / "kafka"
+    other = marked_process(tmp_path / "java", folder)
     try:
-        until(lambda: process.find(tmp_path / "kafka"))
+        until(lambda: process.find(folder), what="the process to show its mark")
         assert process.marked(other.pid, tmp_path / "kafk") is None
-        assert process.end(tmp_path / "other", timeout=1) == 0
-        assert process.end(tmp_path / "kafka", timeout=5) == 1
+        assert not process.find(tmp_path / "other")
+        assert process.end(folder, timeout=5) == 1
         assert not psutil.pid_exists(other.pid)
     finally:
         other.kill()
         other.communicate()
+
+
+def test_a_process_that_only_mentions_the_mark_is_not_ours(tmp_path: Path) -> None:
+    folder = tmp_path / "kafka"
+    searcher = marked_process(tmp_path / "searcher", folder)
+    try:
+        until(lambda: process.marked(searcher.pid, folder), what="the process to show its mark")
+        assert not process.find(folder)
+        assert process.end(folder, timeout=1) == 0
+        assert searcher.poll() is None
+    finally:
+        searcher.kill()
+        searcher.communicate()
 
 
 def test_a_start_that_takes_too_long_leaves_nothing_running(tmp_path: Path) -> None:
