@@ -96,7 +96,7 @@ def test_a_product_may_choose_its_indexs_suffix_but_no_index_of_another_kind() -
     assert plan(fact(with_products(product))).actions[2].index == "grq_..-job_status--"
 
 
-@pytest.mark.parametrize("status", ["job-started", "job-failed", "report-refused"])
+@pytest.mark.parametrize("status", ["job-started", "job-failed"])
 def test_only_a_completion_publishes(status: str) -> None:
     product = {"id": "P", "dataset": "S", "system_version": "V"}
     assert len(plan(fact(with_products(product), status=status)).actions) == 2
