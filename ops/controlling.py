@@ -14,11 +14,10 @@ from pipeline.messages.control import ControlRequest
 from pipeline.messages.fact import Fact
 from pipeline.messages.inbox import Source
 from pipeline.settings import Settings
+from pipeline.statuses import CONTROL_REFUSED
 
 #: s that the broker may take to store a request
 DELIVERY_TIMEOUT = 15.0
-#: The status of a fact that records a refused request (`pipeline.ledger.control`).
-_REFUSED = "control-refused"
 
 
 class Answer(StrEnum):
@@ -84,4 +83,4 @@ class Controller:
             if cause is not None and cause.source is not None:
                 self._answers.setdefault(cause.source, fact)
         found = self._answers[asked.source]
-        return (Answer.REFUSED if found.status == _REFUSED else Answer.DONE), found
+        return (Answer.REFUSED if found.status == CONTROL_REFUSED else Answer.DONE), found

@@ -1,6 +1,7 @@
 """Where an orchestrator's time goes: py-spy on the running process, and a table of the result."""
 
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +14,20 @@ class Profile:
 
     def __init__(self, pid: int, seconds: int, raw: Path) -> None:
         self.raw = raw
-        command = ["py-spy", "record", "-p", str(pid), "-d", str(seconds), "-r", "200", "-f", "raw", "-o", str(raw)]
+        command = [
+            str(Path(sys.executable).with_name("py-spy")),
+            "record",
+            "-p",
+            str(pid),
+            "-d",
+            str(seconds),
+            "-r",
+            "200",
+            "-f",
+            "raw",
+            "-o",
+            str(raw),
+        ]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self._patience = seconds + 30
 
