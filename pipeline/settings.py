@@ -67,7 +67,9 @@ class LedgerSettings(_Section):
     retry_backoff_ms: int = Field(1000, ge=0, description="ms before a retry; doubles with each")
     retry_backoff_max_ms: int = Field(300_000, ge=0, description="ms, the longest back-off")
     free_releases: int = Field(5, ge=0, description="attempts handed back before the start that do not count")
-    hard_limit_grace_ms: int = Field(120_000, ge=0, description="ms past the hard limit until the ledger ends a job")
+    hard_limit_grace_ms: int = Field(
+        3_600_000, ge=0, description="ms past the hard limit until the ledger ends a job: time to publish included"
+    )
     window_ms: int = Field(8 * 86_400_000, ge=0, description="ms that a finished job is remembered for dedup")
     max_unfinished: int = Field(1000, ge=1, description="unfinished jobs of one payload hash")
     republish_ms: int = Field(3_600_000, ge=1000, description="ms until a waiting job's run record is written again")
@@ -107,7 +109,10 @@ class WorkerSettings(_Section):
     grace: float = Field(30.0, ge=0, description="s that running jobs get to finish when the worker is told to stop")
     kill_grace: float = Field(5.0, ge=0, description="s between SIGTERM and SIGKILL of a job")
     mounts: tuple[Path, ...] = Field((), description="directories that jobs may mount, besides their own")
-    user: str = Field("10001:10001", pattern=r"^\d+:\d+$", description="uid:gid of container jobs")
+    user: str | None = Field(
+        None, pattern=r"^\d+:\d+$", description="uid:gid of container jobs; none: the worker's own, 10001 for root"
+    )
+    transfer_timeout: float = Field(3000.0, gt=0, description="s that publishing an attempt's products may take")
 
 
 class SinkSettings(_Section):

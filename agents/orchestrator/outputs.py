@@ -1,6 +1,7 @@
 """Publishes what decisions put out, and says which of it the broker refused."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -138,7 +139,9 @@ class Outputs:
                 left -= 1
                 last = left == 0
             if last:
-                loop.call_soon_threadsafe(_finish, done)
+                # a loop that is closed has nobody waiting in it
+                with contextlib.suppress(RuntimeError):
+                    loop.call_soon_threadsafe(_finish, done)
 
         for index, (topic, key, value, partition, headers) in enumerate(records):
             self._publisher.produce(topic, key, value, partition, partial(delivered, index), headers)

@@ -26,6 +26,9 @@ from pipeline.work.worker_config import JobWorkerConfig
 
 log = logging.getLogger(__name__)
 
+#: Seconds after which a publication that did not end is taken for dead: longer than any may take.
+_STAGING_KEPT = 7 * 86_400.0
+
 
 class EngineWork:
     """Runs attempts in the engine that the settings name."""
@@ -42,13 +45,19 @@ class EngineWork:
             worker_config=JobWorkerConfig.load(worker.job_worker_file) if worker.job_worker_file else None,
             grace=worker.kill_grace,
             user=worker.user if in_containers else None,
+            transfer_timeout=worker.transfer_timeout,
         )
         self._shelf = _Shelf.of(settings)
 
     async def reap(self) -> list[tuple[str, int]]:
-        """See Work; also closes the work directories that were left open. Raises EngineError."""
+        """See Work; also closes what was left open: work directories, and staging that nobody will come back to.
+
+        Raises EngineError.
+        """
         orphans = await self._place.engine.reap_orphans(self._place.worker, self._holder)
         await in_thread(self._close_leftovers)
+        if self._shelf is not None:
+            await in_thread(self._shelf.sweep)
         return [(orphan.job, orphan.attempt) for orphan in orphans]
 
     async def run(self, assignment: Assignment, stop: Stop, started: Started, may_publish: MayPublish) -> WorkResult:
@@ -109,6 +118,13 @@ class _Shelf:
 
     rules: Rules
     store: Store = field(repr=False)
+
+    def sweep(self) -> None:
+        """Remove what publications left long ago; what can't be removed now is for the next start."""
+        try:
+            self.store.sweep(_STAGING_KEPT)
+        except (DatasetError, OSError) as error:
+            log.warning("old staging is left: %s", error)
 
     @classmethod
     def of(cls, settings: Settings) -> "_Shelf | None":

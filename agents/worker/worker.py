@@ -55,7 +55,7 @@ class Worker:
         self._documents = Documents(settings, self._codec)
         self._ear = Ear(settings, self._codec, holder)
         clock = BrokerClock()
-        reporter = Reporter(self._publisher, self._codec, topology)
+        self._reporter = reporter = Reporter(self._publisher, self._codec, topology)
         self._status = StatusSender(
             self._publisher, self._codec, topology, self._holdings, clock, worker.status_ms / 1000
         )
@@ -103,6 +103,13 @@ class Worker:
         opened = _until_done(lambda: in_thread(self._ear.open), (KafkaException, TimeoutError), "Kafka")
         self._holdings.drain(await opened)
         await _until_done(self._status.send, DeliveryError, "Kafka")
+        await _until_done(self._introduce, DeliveryError, "Kafka")
+
+    async def _introduce(self) -> None:
+        """Say to each partition of the ledger who this is: what an earlier process of this worker held is lost."""
+        hello = WorkerReport(HEARTBEAT, self._holdings.offer.holder)
+        for partition in range(self._settings.topics.inbox_partitions):
+            await self._reporter.send_to(partition, self._settings.worker.id, hello)
 
     def _learn_schemas(self) -> None:
         self._codec.encode("status", self._holdings.offer.record())

@@ -16,7 +16,7 @@ class Policy:
     retry_backoff_ms: int = 1_000
     retry_backoff_max_ms: int = 300_000
     free_releases: int = 5
-    hard_limit_grace_ms: int = 120_000
+    hard_limit_grace_ms: int = 3_600_000
     window_ms: int = 8 * 86_400_000
     max_unfinished: int = 1_000
     republish_ms: int = 3_600_000
