@@ -7,7 +7,7 @@ import json
 import time
 from collections import OrderedDict
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import urllib3
 from urllib3.util import Retry, Timeout, make_headers, parse_url
@@ -37,7 +37,7 @@ class ConfluentRegistry:
     def __init__(self, url: str, timeout: float) -> None:
         parts = parse_url(url)
         self._base = parts._replace(auth=None).url.rstrip("/")
-        headers = {"Accept": _TYPE} | (make_headers(basic_auth=parts.auth) if parts.auth else {})
+        headers = {"Accept": _TYPE} | (make_headers(basic_auth=unquote(parts.auth)) if parts.auth else {})
         self._http = urllib3.PoolManager(
             headers=headers,
             timeout=Timeout(total=timeout / 2),

@@ -7,11 +7,13 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from agents.admin import TopicError, result
-from agents.bus import CALL_TIMEOUT
 from pipeline.settings import Settings
 from pipeline.topology import ORCHESTRATOR_ID
 
 log = structlog.stdlib.get_logger(__name__)
+
+#: Seconds that a look may take: a young broker may leave a question unanswered, and submissions wait for the first.
+_TIMEOUT = 3.0
 
 
 class Lag:
@@ -68,7 +70,7 @@ class Lag:
 
     def _measured(self) -> int:
         request = [ConsumerGroupTopicPartitions(self._group, self._partitions)]
-        groups = self._admin.list_consumer_group_offsets(request, request_timeout=CALL_TIMEOUT)
+        groups = self._admin.list_consumer_group_offsets(request, request_timeout=_TIMEOUT)
         ends = self._offsets(OffsetSpec.latest())
         committed = {int(one.partition): int(one.offset) for one in result(groups[self._group]).topic_partitions}
         if any(offset < 0 for offset in committed.values()) or len(committed) < len(ends):
@@ -78,5 +80,5 @@ class Lag:
         return max(end - committed[number] for number, end in ends.items())
 
     def _offsets(self, spec: OffsetSpec) -> dict[int, int]:
-        answers = self._admin.list_offsets(dict.fromkeys(self._partitions, spec), request_timeout=CALL_TIMEOUT)
+        answers = self._admin.list_offsets(dict.fromkeys(self._partitions, spec), request_timeout=_TIMEOUT)
         return {partition.partition: int(result(future).offset) for partition, future in answers.items()}
