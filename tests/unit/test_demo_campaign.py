@@ -77,7 +77,9 @@ def outcome() -> tuple[list[Planned], dict[str, dict[str, Any]], list[Mapping[st
     for one in planned:
         if one.original:
             documents[one.id]["dedup_job"] = f"job-{one.original}"
-    products: list[Mapping[str, Any]] = [{"job_id": f"job-{one.label}"} for one in planned if one.expected is Status.COMPLETED]
+    products: list[Mapping[str, Any]] = [
+        {"job_id": f"job-{one.label}"} for one in planned if one.expected is Status.COMPLETED
+    ]
     return planned, documents, products
 
 
