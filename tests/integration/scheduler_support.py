@@ -53,8 +53,8 @@ class Worker:
     """What a worker says of itself."""
 
     status: WorkerStatus
-    held: set[str] = field(default_factory=set)
-    ended: set[str] = field(default_factory=set)
+    held: list[str] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
 
 
 class Cluster:
@@ -166,7 +166,7 @@ class Cluster:
             self._publisher.send(topic, key, None, 0, _headers(result, claim.holder, claim.claim_id))
             worker = self._workers.get(claim.holder.partition(":")[0])
             if worker is not None and result == GRANTED:
-                (worker.ended if self.ends else worker.held).add(claim.job_id)
+                (worker.ended if self.ends else worker.held).append(claim.job_id)
                 self._say_status(worker)
 
     def _speak(self) -> None:
@@ -178,9 +178,11 @@ class Cluster:
     def _say_status(self, worker: Worker) -> None:
         status = replace(
             worker.status,
-            attempts=tuple(Running(job_id, 1) for job_id in sorted(worker.held)),
-            ended=tuple(Ended(job_id, 1) for job_id in sorted(worker.ended)[-200:]),
+            attempts=tuple(Running(job_id, 1) for job_id in worker.held),
+            ended=tuple(Ended(job_id, 1) for job_id in worker.ended),
         )
+        # each is listed once at least; afterwards only the newest
+        del worker.ended[: -4 * status.slots]
         value = self._codec.encode("status", status.record())
         self._publisher.send(self.settings.topology.status, status.worker_id, value, 0)
 

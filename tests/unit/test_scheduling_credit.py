@@ -107,10 +107,10 @@ def test_another_schedulers_grant_counts_too() -> None:
     assert worker.account.free.memory_mib == 500
 
 
-def test_another_schedulers_grant_of_half_a_minute_ago_counts_no_more() -> None:
+def test_another_schedulers_grant_that_no_status_listed_for_5_s_counts_no_more() -> None:
     scheduler = leading()
     scheduler.apply(status(time=START))
-    scheduler.apply(RunGone(Q, "a/1", START - 30_000, GRANTED, "w:1:r", "other-1"))
+    scheduler.apply(RunGone(Q, "a/1", START - 5000, GRANTED, "w:1:r", "other-1"))
     assert claimed(scheduler.apply(run("b"))) == [("b", "w")]
 
 
@@ -144,6 +144,12 @@ def test_a_restarted_worker_owes_nothing_for_its_old_holder() -> None:
     (second,) = claims(scheduler.apply(status(start=2)))
     assert (claim.holder, second.holder) == ("w:1:r", "w:2:r")
     assert scheduler.apply(refused(claim)) == []
+
+
+def test_a_restarted_worker_reserves_nothing_for_a_grant_to_its_old_holder() -> None:
+    scheduler = leading()
+    scheduler.apply(status(start=2), RunGone(Q, "a/1", START, GRANTED, "w:1:r", "other-1"))
+    assert claimed(scheduler.apply(run("b"))) == [("b", "w")]
 
 
 def test_draining_keeps_what_is_claimed_counted() -> None:
