@@ -9,13 +9,14 @@ import orjson
 from pipeline import __version__
 from pipeline.identity import attempt_key
 from pipeline.ledger.decision import At, Decision, Dispatch
-from pipeline.ledger.document import Document, short_error
+from pipeline.ledger.document import Document
 from pipeline.ledger.policy import Policy
 from pipeline.ledger.state import Family, Job, Phase, Stub
 from pipeline.messages.command import STOP, Command
 from pipeline.messages.fact import Fact
 from pipeline.messages.inbox import Inbox
 from pipeline.messages.run import CLAIM_HEADER, HOLDER_HEADER, REFUSED, RESULT_HEADER, WITHDRAWN, Run
+from pipeline.shortening import short_error
 from pipeline.statuses import Status
 
 #: Looks a document up by job id; None where the tables hold none.

@@ -164,11 +164,6 @@ def iso(time: int) -> str:
     return moment.isoformat(timespec="microseconds") + "Z"
 
 
-def short_error(error: str) -> str:
-    """Return at most 35 characters: all, or the first 20 and the last 10 (spec §3.2)."""
-    return error if len(error) <= 35 else f"{error[:20]}.....{error[-10:]}"
-
-
 def run_fields(result: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the ledger keeps of a `started` report, bounded."""
     info = result.get("job_info")

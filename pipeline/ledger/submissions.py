@@ -5,9 +5,10 @@ from dataclasses import replace
 import orjson
 
 from pipeline.ledger.case import Case
-from pipeline.ledger.document import Document, short_error
+from pipeline.ledger.document import Document
 from pipeline.ledger.state import Job, Phase
 from pipeline.messages.inbox import NewJob, Rejected, Submitted
+from pipeline.shortening import short_error
 from pipeline.statuses import Status
 
 

@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 from pipeline.ledger.case import Case
-from pipeline.ledger.document import short_error
 from pipeline.ledger.leases import give_up, wait_again
 from pipeline.ledger.state import Job, Phase
 from pipeline.messages.inbox import Due
+from pipeline.shortening import short_error
 from pipeline.statuses import Status
 
 #: Kinds of timers.

@@ -9,11 +9,12 @@ from typing import Any
 from pipeline.containers.outcome import Outcome
 from pipeline.containers.spec import Labels
 from pipeline.containers.tail import tail
+from pipeline.shortening import short_error
 from pipeline.statuses import Status
 from pipeline.work import context as contexts
 from pipeline.work import files
 from pipeline.work.directory import WorkDirectory
-from pipeline.work.errors import Category, Failure, short_error
+from pipeline.work.errors import Category, Failure
 from pipeline.work.metrics import Metrics, MetricsError, collect, size_of
 from pipeline.work.overrides import Overrides
 from pipeline.work.place import Place

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.shortening import short_error
 from pipeline.work import files
-from pipeline.work.errors import ERROR_LIMIT, TRACEBACK_LIMIT, short_error
+from pipeline.work.errors import ERROR_LIMIT, TRACEBACK_LIMIT
 
 #: Bytes of the messages file that are read, and lines of it that are kept.
 _MSG_BYTES, _MSG_LINES = 65536, 100

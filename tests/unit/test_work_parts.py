@@ -8,10 +8,11 @@ import pytest
 
 from pipeline.containers.process import ProcessEngine
 from pipeline.containers.spec import Labels, Mount
+from pipeline.shortening import short_error
 from pipeline.work import command, request
 from pipeline.work.command import Command
 from pipeline.work.directory import WorkRoot
-from pipeline.work.errors import AttemptError, short_error
+from pipeline.work.errors import AttemptError
 from pipeline.work.place import Limits, Place
 from pipeline.work.request import mounts
 from pipeline.work.run_script import is_secret
