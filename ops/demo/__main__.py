@@ -20,6 +20,7 @@ from ops.demo.errors import DemoError
 from ops.demo.stage import DOCKER, HOME, PROCESS, Stage
 from ops.demo.submissions import plan
 from ops.reading.log import BrokerError
+from pipeline.statuses import Status
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,7 +86,7 @@ def _run(stage: Stage, cluster: Cluster) -> list[str]:
         with Campaign(settings, live.tell, live.wait) as campaign, IndexReader(settings) as reader:
             campaign.run(planned)
             documents = outcome.await_indexed(reader, campaign.facts)
-            found = query.hits()
+            found = query.found(sum(one.expected is Status.COMPLETED for one in planned))
     except (DemoError, BrokerError, IndexUnavailableError) as error:
         raise DemoError(f"{error}{_where_to_look(cluster)}") from error
     report.show(planned, documents, query, found, stage.products)

@@ -32,7 +32,7 @@ def ensure(tell: Tell) -> None:
             ) from absent
         try:
             client.images.get(TAG)
-            outcome.kept(TAG)
+            outcome.detail = f"{TAG} is there"
         except ImageNotFound:
             _build()
             outcome.detail = f"{TAG} built"

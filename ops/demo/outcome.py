@@ -18,6 +18,8 @@ from pipeline.statuses import Status
 
 #: Seconds until the sink must have written what was told.
 INDEXED_TIMEOUT = 60.0
+#: Seconds until what was written must be found: many refresh intervals.
+FOUND_TIMEOUT = 20.0
 _PAUSE = 0.2
 _ASK_TIMEOUT = 10.0
 
@@ -47,8 +49,18 @@ class Query:
         """The search as a line for a shell."""
         return f"curl -s -H 'Content-Type: application/json' '{self.url}?pretty' -d '{self.body}'"
 
+    def found(self, wanted: int) -> list[Document]:
+        """Return what it finds: as soon as `wanted` products are there, else what there is after FOUND_TIMEOUT.
+
+        What the sink wrote is found only after the index's next refresh. Raises DemoError.
+        """
+        deadline = time.monotonic() + FOUND_TIMEOUT
+        while len(hits := self.hits()) < wanted and time.monotonic() < deadline:
+            time.sleep(_PAUSE)
+        return hits
+
     def hits(self) -> list[Document]:
-        """Send it and return the products' documents; raises DemoError."""
+        """Send it once and return the products' documents; raises DemoError."""
         request = Request(self.url, self.body.encode(), {"Content-Type": "application/json"})  # noqa: S310
         try:
             with urlopen(request, timeout=_ASK_TIMEOUT) as answer:  # noqa: S310
