@@ -101,6 +101,16 @@ def test_siblings_of_one_submission_never_block_each_other(ledger: Ledger) -> No
     assert [ledger.statuses(job.job_id) for job in jobs] == [[QUEUED], [QUEUED]]
 
 
+def test_a_sibling_that_a_redelivery_adds_is_not_blocked_by_the_first(ledger: Ledger) -> None:
+    family = family_of_hash("h")
+    first, second = (
+        NewJob(job_id(family, "s", "h", creator, QUEUE), QUEUE, creator, 0, Needs(), "{}") for creator in "ab"
+    )
+    ledger.send(family, Submitted("s", "h", True, (first,)))
+    ledger.send(family, Submitted("s", "h", True, (first, second)))
+    assert ledger.statuses(first.job_id) == ledger.statuses(second.job_id) == [QUEUED]
+
+
 def test_a_rejected_submission_is_a_failed_job_that_says_why(ledger: Ledger) -> None:
     ledger.reject("f-1", "payload is missing")
     assert ledger.statuses("f-1") == [FAILED]
@@ -160,6 +170,15 @@ def test_a_claim_of_an_unknown_job_is_answered_too(ledger: Ledger) -> None:
     assert ledger.answers["f-nobody/1"]["result"] == "refused"
 
 
+def test_a_claim_of_an_attempt_that_is_over_is_refused_and_the_current_one_still_waits(ledger: Ledger) -> None:
+    job = ledger.submit()
+    ledger.claim(job)
+    ledger.report("release", job)
+    ledger.claim(job, 1, OTHER, "late")
+    assert ledger.answers[f"{job}/1"] == {"result": "refused", "holder": OTHER, "claim_id": "late"}
+    assert f"{job}/2" in ledger.waiting
+
+
 def test_a_large_document_travels_by_reference(ledger: Ledger) -> None:
     job = ledger.submit(body={"type": "t", "params": {"x": "y" * 9000}})
     ledger.claim(job)
@@ -195,6 +214,15 @@ def test_a_late_report_of_an_attempt_that_was_given_away_changes_nothing(ledger:
     ledger.report("started", job, 2, OTHER)
     ledger.report("completed", job, 2, OTHER)
     assert ledger.statuses(job).count(COMPLETED) == 1
+
+
+def test_a_late_report_of_an_old_attempt_is_refused_from_the_holder_of_the_new_one_too(ledger: Ledger) -> None:
+    job = ledger.submit()
+    ledger.claim(job)
+    ledger.report("release", job)
+    ledger.claim(job, 2)
+    ledger.report("completed", job, 1)
+    assert ledger.statuses(job)[-1] == "report-refused"
 
 
 def test_the_result_of_a_worker_stands_in_the_document_under_its_own_names(ledger: Ledger) -> None:
