@@ -63,7 +63,7 @@ def test_a_record_written_again_is_claimed_once() -> None:
     scheduler.apply(run("a"), run("a"))
     first = scheduler.apply(status(slots=5))
     assert claimed(first) == [("a", "w")]
-    assert scheduler.apply(run("a"), run("a", priority=3)) == []
+    assert scheduler.apply(run("waits too", gpus=1), run("a"), run("a", priority=3)) == []
 
 
 def test_a_job_whose_record_is_gone_is_not_claimed() -> None:
