@@ -186,6 +186,6 @@ class EmbeddedKafka(EmbeddedServer):
 
 
 def fresh_id() -> str:
-    """Return a cluster id as Kafka makes them: 16 random bytes, and no hyphen first, which would look like an option."""
+    """Return a cluster id as Kafka makes them: 16 random bytes, no hyphen first, which would look like an option."""
     first, *rest = uuid.uuid4().bytes
     return base64.urlsafe_b64encode(bytes([first & 0x7F, *rest])).decode().rstrip("=")
