@@ -3,10 +3,11 @@
 import threading
 
 import structlog
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from agents.admin import TopicError, result
+from agents.admin import TopicError, result, translated
+from agents.bus import consumer
 from pipeline.settings import Settings
 from pipeline.topology import ORCHESTRATOR_ID
 
@@ -26,7 +27,10 @@ class Lag:
     def __init__(self, settings: Settings, admin: AdminClient) -> None:
         self._limit = settings.gate.lag_limit
         self._every = settings.gate.lag_check_ms / 1000
-        self._group = settings.topology.name(ORCHESTRATOR_ID)
+        # in the name of the ledger's group, never a member. The admin client's question for a group's offsets ended the
+        # process (confluent-kafka 2.16.1) where a young broker did not know the group's coordinator yet
+        group = settings.topology.name(ORCHESTRATOR_ID)
+        self._ledger = consumer(settings, settings.topology.name("jobstream-gate-lag"), group)
         topic = settings.topology.inbox
         self._partitions = [TopicPartition(topic.name, number) for number in range(topic.partitions)]
         self._admin = admin
@@ -50,6 +54,7 @@ class Lag:
         while not stop.is_set():
             self.look()
             stop.wait(self._every)
+        self._ledger.close()
 
     def look(self) -> None:
         """Ask the broker once."""
@@ -69,10 +74,12 @@ class Lag:
             self._forwarded -= before
 
     def _measured(self) -> int:
-        request = [ConsumerGroupTopicPartitions(self._group, self._partitions)]
-        groups = self._admin.list_consumer_group_offsets(request, request_timeout=_TIMEOUT)
+        try:
+            answers = self._ledger.committed(self._partitions, timeout=_TIMEOUT)
+        except KafkaException as error:
+            raise translated(error) from error
         ends = self._offsets(OffsetSpec.latest())
-        committed = {int(one.partition): int(one.offset) for one in result(groups[self._group]).topic_partitions}
+        committed = {int(one.partition): int(one.offset) for one in answers}
         if any(offset < 0 for offset in committed.values()) or len(committed) < len(ends):
             # nothing was ever committed there: the ledger will start at the log's own start
             starts = self._offsets(OffsetSpec.earliest())
