@@ -72,7 +72,8 @@ def _republish(case: Case, control: Control, job: Job, arguments: Mapping[str, A
 
 
 def _expire(case: Case, control: Control, job: Job, arguments: Mapping[str, Any]) -> None:
-    if job.phase is Phase.WAITING:
+    # said of one attempt: another may be waiting by now
+    if job.phase is Phase.WAITING and arguments.get("attempt") in (None, job.attempt):
         case.withdraw(control.job_id, job)
         case.fail(
             control.job_id, job, control.reason[:500] or "no worker could take it within its max_wait", "max-wait"

@@ -373,7 +373,9 @@ def test_a_new_priority_goes_to_the_queue(ledger: Ledger) -> None:
 
 def test_a_job_that_nobody_can_take_fails_when_the_scheduler_says_so(ledger: Ledger) -> None:
     job = ledger.submit()
-    ledger.control("expire", job)
+    ledger.control("expire", job, attempt=2)
+    assert ledger.statuses(job) == [QUEUED]
+    ledger.control("expire", job, attempt=1)
     assert ledger.statuses(job) == [QUEUED, FAILED]
     assert ledger.answers[f"{job}/1"]["result"] == "withdrawn"
 
