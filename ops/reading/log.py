@@ -13,6 +13,8 @@ from pipeline.topology import Topic
 
 #: s that a broker that nothing is known of may take to answer
 REACH_TIMEOUT = 5.0
+#: s between two tries
+_RETRY = 0.1
 #: records that are taken from the client at a time
 _BATCH = 500
 
@@ -117,11 +119,17 @@ class Log:
                 return None
 
     def _bounds(self, topic: Topic, partition: int) -> tuple[int, int]:
-        try:
-            low, high = self._client.get_watermark_offsets(TopicPartition(topic.name, partition), timeout=REACH_TIMEOUT)
-        except KafkaException as error:
-            raise _unanswered(topic, error) from error
-        return int(low), int(high)
+        place = TopicPartition(topic.name, partition)
+        deadline = time.monotonic() + REACH_TIMEOUT
+        while True:
+            try:
+                low, high = self._client.get_watermark_offsets(place, timeout=REACH_TIMEOUT)
+                return int(low), int(high)
+            except KafkaException as error:
+                # a topic that was just made, or a broker that just came, has its leaders a moment later
+                if time.monotonic() > deadline:
+                    raise _unanswered(topic, error) from error
+                time.sleep(_RETRY)
 
 
 def _unanswered(topic: Topic, error: KafkaException) -> BrokerError:
