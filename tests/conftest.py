@@ -17,9 +17,11 @@ import docker
 import psutil
 import pytest
 
+from ops.cluster import Cluster
 from ops.embedded import process
 from ops.embedded.elasticsearch import EmbeddedElasticsearch
 from ops.embedded.kafka import EmbeddedKafka
+from pipeline.settings import CLUSTER_FILE, Settings
 
 PROJECT = Path(__file__).resolve().parent.parent
 CONTAINERS = PROJECT / "ops" / "containers"
@@ -43,6 +45,8 @@ def servers_home() -> Iterator[Path]:
     for left in SCRATCH.glob("*"):
         if left.name.isdigit() and not psutil.pid_exists(int(left.name)):
             for folder in left.iterdir():
+                if (folder / CLUSTER_FILE).exists():
+                    Cluster(Settings(home=folder)).down(timeout=5)
                 process.end(folder, timeout=5)
             shutil.rmtree(left, ignore_errors=True)
     home = SCRATCH / str(os.getpid())
