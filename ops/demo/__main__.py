@@ -56,10 +56,9 @@ def _live(stage: Stage, *, keep: bool) -> list[str]:
     except BaseException:
         _stop(cluster, timeout=10.0)
         raise
-    if keep:
-        report.heading(f"it goes on running: `jobstream --home {report.shown(stage.home)} down` stops it")
-    else:
+    if not keep:
         _stop(cluster)
+    report.afterwards(stage.home, runs=keep)
     return wrong
 
 

@@ -1,5 +1,6 @@
 """What the demo prints: facts as they come, and at the end what happened."""
 
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -55,6 +56,15 @@ def show(
     _products(found, store)
     heading(f"The query that finds them, and found {len(found)} just now")
     line(query.command)
+
+
+def afterwards(home: Path, *, runs: bool) -> None:
+    """Print how to go on looking at it."""
+    command = f"{shown(Path(sys.executable).parent)}/jobstream --home {shown(home)}"
+    if runs:
+        heading(f"It goes on running. To look at it: {command} status, … list, … --help; to stop it: … down")
+    else:
+        heading(f"The data stays until the next demo. To look at it again: {command} up, … list, then … down")
 
 
 def _duplicates(planned: Sequence[Planned], documents: Mapping[str, Document]) -> None:
