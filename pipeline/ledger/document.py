@@ -25,6 +25,8 @@ RESULT_FIELDS = (
     "products",
     "category",
 )
+#: Fields of a worker's result that belong to the job.
+JOB_FIELDS = ("container_image_id", "context")
 #: What of a `started` report the ledger keeps, so that later facts of the attempt can repeat it.
 RUN_FIELDS = ("time_start", "cmd_start", "pid", "job_dir", "job_url", "execute_node")
 _RUN_FIELD_LENGTH = 300
@@ -124,6 +126,7 @@ class Document:
             "priority": job.priority,
             "delivery_info": {"routing_key": job.queue, "priority": job.priority, "redelivered": job.attempt > 1},
             "job_info": info,
+            **{name: result[name] for name in JOB_FIELDS if result.get(name) is not None},
         }
         tags = [tag for tag in (self.body.get("tag"), *(self.body.get("tags") or ())) if tag]
         extra = {
