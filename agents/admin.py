@@ -11,12 +11,14 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
+    ClusterMetadata,
     ConfigEntry,
     ConfigResource,
     NewTopic,
     ResourceType,
 )
 
+from agents.bounded import bounded
 from agents.bus import CALL_TIMEOUT, Publisher, client_config
 from pipeline.settings import Settings
 from pipeline.topology import QUEUE_NAME, Topic
@@ -37,6 +39,11 @@ _PASSING = frozenset(
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         KafkaError.NOT_COORDINATOR,
         KafkaError.LEADER_NOT_AVAILABLE,
+        # a new partition's leader, known to some brokers and clients earlier than to others
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.OFFSET_NOT_AVAILABLE,
         KafkaError.NETWORK_EXCEPTION,
         KafkaError.THROTTLING_QUOTA_EXCEEDED,
     }
@@ -158,7 +165,7 @@ def await_leaders(admin: AdminClient, topics: Iterable[Topic]) -> None:
     wanted = {topic.name: topic.partitions for topic in topics}
     deadline = time.monotonic() + CALL_TIMEOUT
     while wanted:
-        found = admin.list_topics(timeout=CALL_TIMEOUT).topics
+        found = _metadata(admin).topics
         wanted = {
             name: number
             for name, number in wanted.items()
@@ -188,10 +195,16 @@ def translated(error: KafkaException) -> Exception:
 
 
 def _partitions(admin: AdminClient) -> dict[str, int]:
+    return {name: len(one.partitions) for name, one in _metadata(admin).topics.items()}
+
+
+def _metadata(admin: AdminClient) -> ClusterMetadata:
     try:
-        return {name: len(one.partitions) for name, one in admin.list_topics(timeout=CALL_TIMEOUT).topics.items()}
+        return bounded(lambda: admin.list_topics(timeout=CALL_TIMEOUT), CALL_TIMEOUT)
     except KafkaException as error:
         raise translated(error) from error
+    except TimeoutError as error:
+        raise OSError("the broker doesn't answer") from error
 
 
 def _configs(admin: AdminClient, names: list[str]) -> dict[str, dict[str, str]]:

@@ -16,6 +16,7 @@ import structlog
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from agents.bounded import bounded
 from agents.bus import CALL_TIMEOUT, client_config
 from agents.faust_broker import broker_urls, credentials
 from agents.held_event import HeldEvent
@@ -126,9 +127,10 @@ def run_app(app: faust.App, settings: Settings, topics: Sequence[str] = ()) -> i
 def _topics_exist(settings: Settings, topics: Sequence[str]) -> bool:
     try:
         # naming one topic in the question could create it
-        there = AdminClient(client_config(settings, "jobstream-check")).list_topics(timeout=CALL_TIMEOUT).topics
-    except KafkaException as error:
-        log.error("Kafka can't be reached", brokers=settings.kafka.bootstrap, error=str(error.args[0]))
+        admin = AdminClient(client_config(settings, "jobstream-check"))
+        there = bounded(lambda: admin.list_topics(timeout=CALL_TIMEOUT), CALL_TIMEOUT).topics
+    except (KafkaException, TimeoutError) as error:
+        log.error("Kafka can't be reached", brokers=settings.kafka.bootstrap, error=str(error))
         return False
     missing = [name for name in topics if name not in there]
     if missing:

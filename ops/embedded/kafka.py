@@ -171,6 +171,8 @@ class EmbeddedKafka(EmbeddedServer):
         from confluent_kafka import KafkaException
         from confluent_kafka.admin import AdminClient
 
+        from agents.bounded import bounded
+
         try:
             socket.create_connection((LOOPBACK, ports["broker"]), timeout=_ASK_TIMEOUT).close()
         except OSError:
@@ -179,8 +181,8 @@ class EmbeddedKafka(EmbeddedServer):
             {"bootstrap.servers": self._endpoint(ports), "log_level": 0, "error_cb": lambda _error: None}
         )
         try:
-            metadata = admin.list_topics(timeout=_ASK_TIMEOUT)
-        except KafkaException:
+            metadata = bounded(lambda: admin.list_topics(timeout=_ASK_TIMEOUT), _ASK_TIMEOUT)
+        except (KafkaException, TimeoutError):
             return False
         return bool(metadata.cluster_id == self.cluster_id and metadata.brokers)
 

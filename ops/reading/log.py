@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from agents.bounded import bounded
 from agents.bus import consumer
 from pipeline.settings import Settings
 from pipeline.topology import Topic
@@ -45,8 +46,9 @@ class Log:
     def require(self, topic: Topic) -> None:
         """Raise BrokerError unless the broker answers and has the topic."""
         try:
-            found = self._client.list_topics(topic.name, timeout=REACH_TIMEOUT).topics[topic.name]
-        except KafkaException as error:
+            asked = bounded(lambda: self._client.list_topics(topic.name, timeout=REACH_TIMEOUT), REACH_TIMEOUT)
+            found = asked.topics[topic.name]
+        except (KafkaException, TimeoutError) as error:
             raise BrokerError(
                 f"Kafka at {self._bootstrap} can't be reached: start it with `jobstream up`, or set "
                 f"JOBSTREAM_KAFKA__BOOTSTRAP"
