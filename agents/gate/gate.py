@@ -43,7 +43,7 @@ class Gate:
         self._settings = settings
         self._publisher = Publisher(settings, topology.name("jobstream-gate-queues"))
         admin = topics.client(settings, "jobstream-gate")
-        self._lag = Lag(settings, admin)
+        self._lag = Lag(settings)
         self._queues = Queues(settings, admin, self._publisher)
         made = creators.load(settings.gate.creators_file, settings.gate.creators_dir)
         self._submissions = Submissions(settings, codec(settings), made, self._queues)

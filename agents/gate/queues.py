@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import orjson
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from agents import admin as topics
+from agents import offsets
 from agents.bus import CALL_TIMEOUT, Publisher, consumer
 from pipeline.settings import Settings
 from pipeline.submission.errors import UnacceptableError
@@ -29,6 +30,11 @@ class Queues:
         self._admin = admin
         self._publisher = publisher
         self._topic = settings.topology.settings.name
+        self._client = consumer(settings, settings.topology.name("jobstream-gate-settings"))
+        # one client for each thread: a question waits without end while another thread polls the same consumer
+        self._asking = consumer(settings, settings.topology.name("jobstream-gate-settings-end"))
+        # a question through the client that another thread polls was seen to wait without end
+        self._asker = consumer(settings, settings.topology.name("jobstream-gate-settings-end"))
         self._declared: set[str] = set()
         self._read = 0
         self._moved = threading.Condition()
@@ -62,16 +68,16 @@ class Queues:
 
     def follow(self, stopping: Callable[[], bool]) -> None:
         """Read jobs.settings from its start for as long as `stopping` says no."""
-        client = consumer(self._settings, self._settings.topology.name("jobstream-gate-settings"))
-        client.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
+        self._client.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
         try:
             while not stopping():
-                self._take(client)
+                self._take()
         finally:
-            client.close()
+            self._client.close()
+            self._asker.close()
 
-    def _take(self, client: Consumer) -> None:
-        message = client.poll(_POLL)
+    def _take(self) -> None:
+        message = self._client.poll(_POLL)
         if message is None:
             return
         if message.error() is not None:
@@ -98,9 +104,7 @@ class Queues:
 
     def _catch_up(self) -> None:
         """Wait until jobs.settings is read to its end of now."""
-        partition = TopicPartition(self._topic, 0)
-        answer = self._admin.list_offsets({partition: OffsetSpec.latest()}, request_timeout=CALL_TIMEOUT)
-        end = topics.result(answer[partition]).offset
+        end = offsets.ends(self._asker, self._topic, [0])[0]
         deadline = time.monotonic() + CALL_TIMEOUT
         with self._moved:
             while self._read < end:
