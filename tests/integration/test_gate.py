@@ -4,21 +4,28 @@ import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from confluent_kafka import KafkaError
 
 from agents.admin import declare_queue
+from agents.bus import Delivered, DeliveryError, Publisher
 from agents.gate import dead, loop
 from agents.gate.gate import Gate
-from pipeline.identity import family_of_hash, job_id
+from agents.gate.record import Outgoing
+from agents.registry import ConfluentRegistry
+from pipeline.codec import Codec
+from pipeline.identity import family_of_hash, job_id, token
 from pipeline.messages.control import ControlRequest
 from pipeline.messages.inbox import Control, Heartbeat, Held, Rejected, Report, Submitted, Tick
 from pipeline.messages.report import Shown, WorkerReport
 from pipeline.settings import Settings
 from tests.integration.gate_support import KEY, START, Site, Tail, settings_for, started
+from tests.registry_server import Server
 from tests.waiting import until
 
 GOOD = {"job_type": "job:good", "payload": '{"a": 1}', "submission_id": "good"}
@@ -143,8 +150,6 @@ def test_heartbeats_keep_what_they_can_prove_and_ticks_their_partition(
 ) -> None:
     one = site()
     opened(one.settings)
-    from pipeline.identity import token
-
     job = "f-1"
     partition = one.topology.job_partition(job)
     good = Shown(job, 2, token(KEY.encode(), job, 2, "w:1:a"))
@@ -293,6 +298,27 @@ def test_submissions_wait_while_the_inbox_lags_and_reports_overtake_them(
     until(ledger_works, timeout=60, what="all submissions")
 
 
+def test_while_the_registry_is_away_records_wait_and_none_is_blamed(
+    site: NewSite, opened: Callable[[Settings], Gate]
+) -> None:
+    with Server() as reserved:
+        port = reserved.server_port
+    url = f"http://127.0.0.1:{port}"
+    one = site()
+    opened(one.settings.model_copy(update={"kafka": one.settings.kafka.model_copy(update={"registry_url": url})}))
+    # known once the registry is there, and one that it never knew
+    one.submit(b"\x00\x00\x00\x00\x00" + one.codec.encode("submission", GOOD)[10:]).result(30)
+    one.submit(b"\x00\x00\x00\x00\x32data").result(30)
+    with Server(port) as registry:
+        registry.schemas.append(json.dumps(one.codec.schema("submission").raw))
+        threading.Thread(target=registry.serve_forever, daemon=True).start()
+        one.codec = Codec(ConfluentRegistry(url, 5.0))
+        until(lambda: reached(one, "good"), what="the submission")
+        (letter,) = until(one.dead, what="the dead letter")
+        registry.shutdown()
+    assert letter[1][dead.REASON] == b"unknown schema id 50"
+
+
 def test_a_stop_leaves_nothing_to_repeat(site: NewSite, opened: Callable[[Settings], Gate]) -> None:
     one = site()
     first = opened(one.settings)
@@ -329,6 +355,34 @@ def test_a_gate_killed_before_its_commit_repeats_with_the_same_sources_and_loses
     assert successor.wait(60) == 0
 
 
+def test_a_failed_delivery_ends_the_gate_and_the_next_one_forwards_the_record(
+    site: NewSite, opened: Callable[[Settings], Gate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = site()
+    died = threading.Event()
+    send = loop._send
+
+    def fails(publisher: Publisher, out: Outgoing) -> "Future[Delivered]":
+        if b"good" not in (out.value or b""):
+            return send(publisher, out)
+        failed: Future[Delivered] = Future()
+        failed.set_exception(DeliveryError(KafkaError(KafkaError._MSG_TIMED_OUT)))
+        return failed
+
+    monkeypatch.setattr(loop, "_send", fails)
+    first = Gate(one.settings, died.set)
+    first.start()
+    one.submit({"job_type": "other", "payload": "{}", "submission_id": "before"}).result(30)
+    until(lambda: reached(one, "before"), what="the submission before")
+    one.submit(GOOD).result(30)
+    assert died.wait(60)
+    first.stop()
+    monkeypatch.undo()
+    opened(one.settings)
+    until(lambda: reached(one, "good"), what="the submission that failed")
+    assert [body.submission_id for body in one.bodies(Submitted)] == ["before", "good"]
+
+
 def test_a_gate_without_topics_does_not_start(kafka: str, tmp_path: Path) -> None:
     process = started(settings_for(kafka, tmp_path), tmp_path)
     assert process.wait(60) == 1
@@ -345,7 +399,7 @@ def test_a_message_that_the_broker_refuses_becomes_a_dead_letter(
     def too_large(records: Any) -> Any:
         made = decide(records)
         return [
-            out if b"huge" not in (record.value or b"") else loop.Outgoing(out.topic, 0, b"", b"x" * 3_000_000)
+            out if b"huge" not in (record.value or b"") else Outgoing(out.topic, 0, b"", b"x" * 3_000_000)
             for record, out in zip(records, made, strict=True)
         ]
 
