@@ -36,7 +36,7 @@ class TopicSettings(_Section):
     """Numbers that are fixed once the topics exist."""
 
     prefix: str = Field("", pattern=r"^[a-z0-9._-]{0,40}$", description="before each topic's and group's name")
-    inbox_partitions: int = Field(8, ge=1, le=1000, description="of inbox, reports, control, events and changelogs")
+    inbox_partitions: int = Field(2, ge=1, le=1000, description="of inbox, reports, control, events and changelogs")
     submit_partitions: int = Field(8, ge=1, le=1000, description="of jobs.submit")
     commands_partitions: int = Field(4, ge=1, le=1000, description="of workers.commands: at least 1 per 16 workers")
     replication: int = Field(1, ge=1, le=9, description="copies of each partition")
