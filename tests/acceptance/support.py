@@ -52,7 +52,7 @@ class History:
             self.contradictions.append(f"{fact.job_id}: {fact.status} is fact {fact.seq} and came after {len(known)}")
         before = known.setdefault(fact.seq, fact)
         if before != fact:
-            self.contradictions.append(f"{fact.job_id}: fact {fact.seq} is {before.status} and is {fact.status}")
+            self.contradictions.append(f"{fact.job_id}: fact {fact.seq} is both {_told(before)} and {_told(fact)}")
 
     def of(self, job_id: str) -> list[Fact]:
         """The job's facts that changed it, in their order."""
@@ -174,6 +174,11 @@ class Site:
         pid = self.cluster.pid(name)
         assert pid is not None, f"{name} does not run"
         return psutil.Process(pid)
+
+
+def _told(fact: Fact) -> str:
+    place = f"{fact.inbox_partition}/{fact.inbox_offset}.{fact.index}"
+    return f"{fact.status} of attempt {fact.attempt} at {fact.time}, from {place} ({fact.reason or fact.error or ''})"
 
 
 def _last(history: History, job: str) -> str:

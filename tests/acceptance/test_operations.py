@@ -1,0 +1,124 @@
+"""What operators do in a day: wait for a job, see why it is a duplicate, stop it, run it again, find its products."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.index_reader import IndexReader
+from ops.cluster import Plan
+from pipeline.statuses import Status
+from tests.acceptance.support import SOON, WHOLE, Site, lines, site_at, tallied
+from tests.conftest import PROJECT
+from tests.waiting import until
+
+RULES = PROJECT / "ops" / "templates" / "datasets.json"
+PRODUCT = "EXAMPLE-20260102-tile7"
+MAKE_PRODUCT = 'mkdir "$1" && echo 42 >"$1/answer.txt" && echo \'{"version": "v1.0"}\' >"$1/$1.dataset.json"'
+
+
+@pytest.fixture(scope="module")
+def site(servers_home: Path) -> Iterator[Site]:
+    with site_at(servers_home / "operations", Plan(), {"worker": {"slots": 2, "datasets_file": RULES}}) as site:
+        yield site
+
+
+def submitted(site: Site, command: str, *options: str, **params: Any) -> tuple[int, str, str]:
+    """Submit a job by the command line; return the exit code, the job's id, and what was said on standard error."""
+    payload = json.dumps({"_command": command, **params})
+    done = site.cli("submit", "work", "--payload", "-", "-o", "json", *options, stdin=payload, timeout=2 * SOON)
+    assert done.stdout, done.stderr
+    (job,) = json.loads(done.stdout)["job_ids"]
+    return done.returncode, job, done.stderr
+
+
+def test_submit_and_wait_ends_with_the_jobs_own_exit_status(site: Site) -> None:
+    code, job, _ = submitted(site, "true", "--wait")
+    assert (code, site.facts.statuses(job)) == (0, WHOLE)
+    code, job, told = submitted(site, "sh -c 'echo no such tile >&2; exit 7'", "--wait")
+    assert code == 7
+    assert job in told
+    assert site.facts.statuses(job)[-1] == Status.FAILED
+    assert site.document(job)["job"]["job_info"]["stderr"] == "no such tile\n"
+
+
+def test_a_duplicate_names_its_original_and_a_failed_job_makes_none(site: Site) -> None:
+    _, original, _ = submitted(site, "true", "--wait", tile=1)
+    _, duplicate, _ = submitted(site, "true", tile=1)
+    site.await_status([duplicate], Status.DEDUPED)
+    assert site.document(duplicate)["dedup_job"] == original
+    assert original in site.cli("get", duplicate).stdout
+    assert submitted(site, "false", "--wait", tile=2)[0] == 1
+    assert submitted(site, "false", "--wait", tile=2)[0] == 1
+    assert submitted(site, "true", "--wait", "--no-dedup", tile=1)[0] == 0
+
+
+def test_a_revoked_job_that_waits_never_starts(site: Site, tmp_path: Path) -> None:
+    assert site.cli("queues", "declare", "halted").returncode == 0
+    assert site.cli("queues", "pause", "halted").returncode == 0
+    first, second = (tmp_path / name for name in ("first", "second"))
+    waiting = site.submit(tallied(first, 0), tallied(second, 0), job_queue="halted")
+    assert site.cli("revoke", waiting[0], "--reason", "wrong tile").returncode == 0
+    assert site.cli("queues", "resume", "halted").returncode == 0
+    site.await_status(waiting[1:], Status.COMPLETED)
+    assert site.facts.statuses(waiting[0]) == [Status.QUEUED, Status.REVOKED]
+    assert "wrong tile" in str(site.facts.of(waiting[0])[-1].reason)
+    assert (lines(first), lines(second)) == ([], ["begun", "ended"])
+
+
+def test_a_revoked_job_that_runs_is_ended_and_its_slot_is_free(site: Site, tmp_path: Path) -> None:
+    files = [tmp_path / str(number) for number in range(2)]
+    jobs = site.submit(*[tallied(file, 3600) for file in files])
+    site.await_status(jobs, Status.STARTED)
+    until(lambda: all(map(lines, files)), SOON, what="both have begun")
+    assert site.cli("revoke", *jobs).returncode == 0
+    site.await_status(jobs, Status.REVOKED)
+    assert submitted(site, "true", "--wait")[0] == 0
+    refused = site.cli("revoke", jobs[0])
+    assert refused.returncode == 1
+    assert "Traceback" not in refused.stderr
+    assert [lines(file) for file in files] == [["begun"]] * 2
+
+
+def test_a_failed_job_that_is_retried_runs_again_as_its_next_attempt(site: Site, tmp_path: Path) -> None:
+    marker = tmp_path / "repaired"
+    code, job, _ = submitted(site, "test -e $marker", "--wait", marker=str(marker))
+    assert code == 1
+    marker.touch()
+    assert site.cli("retry", job).returncode == 0
+    site.await_status([job], Status.COMPLETED)
+    assert site.facts.statuses(job) == [*WHOLE[:2], Status.FAILED, *WHOLE]
+    assert [fact.attempt for fact in site.facts.of(job)] == [1, 1, 1, 2, 2, 2]
+    assert site.cli("retry", job).returncode == 1
+
+
+def test_a_product_is_published_once_and_found_by_its_name_in_the_index(site: Site) -> None:
+    code, job, _ = submitted(site, f"sh -c {json.dumps(MAKE_PRODUCT)} make $product", "--wait", product=PRODUCT)
+    assert code == 0, site.document(job).get("error")
+    (product,) = site.document(job)["products"]
+    assert product["id"] == PRODUCT
+    (published,) = site.settings.product_store.rglob("answer.txt")
+    assert published.read_text() == "42\n"
+    assert published.parent.name == PRODUCT
+    with IndexReader(site.settings) as index:
+        (found,) = until(lambda: index.datasets(product_id=PRODUCT, fresh=True), SOON, what="the product is indexed")
+        assert found["dataset"] == "EXAMPLE"
+        until(lambda: (index.get(job, fresh=True) or {}).get("status") == Status.COMPLETED, SOON, what="indexed")
+    again, _, told = submitted(
+        site, f"sh -c {json.dumps(MAKE_PRODUCT)} make $product", "--wait", "--no-dedup", product=PRODUCT
+    )
+    assert again != 0
+    assert PRODUCT in told
+    assert published.read_text() == "42\n"
+
+
+def test_the_index_ends_up_with_every_job_as_the_log_has_it(site: Site) -> None:
+    jobs = site.submit(*[{"_command": "true"}] * 5)
+    site.await_status(jobs, Status.COMPLETED)
+    with IndexReader(site.settings) as index:
+        for job in jobs:
+            known = site.document(job)
+            until(lambda job=job, known=known: index.get(job, fresh=True) == known, SOON, what="the index has it")
+            assert [fact["seq"] for fact in until(lambda job=job: index.history(job, fresh=True), SOON)] == [1, 2, 3]
