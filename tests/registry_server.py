@@ -12,7 +12,7 @@ class Handler(BaseHTTPRequestHandler):
     server: "Server"
 
     def do_GET(self) -> None:
-        number = int(self.path.rpartition("/")[2])
+        number = 90 if self.server.broken else int(self.path.rpartition("/")[2])
         self.server.calls.append(self.path)
         if number == 99:
             self.server.release.wait(20)
@@ -59,6 +59,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), Handler)
         self.schemas: list[str] = []
         self.calls: list[str] = []
+        self.broken = False
         self.authorization: str | None = None
         self.release = threading.Event()
 

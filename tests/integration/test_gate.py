@@ -12,10 +12,11 @@ import orjson
 import pytest
 from confluent_kafka import KafkaError
 
-from agents.admin import declare_queue
+from agents import admin
 from agents.bus import Delivered, DeliveryError, Publisher
-from agents.gate import dead, loop
+from agents.gate import dead, loop, queues
 from agents.gate.gate import Gate
+from agents.gate.queues import Queues
 from agents.gate.record import Outgoing
 from agents.registry import ConfluentRegistry
 from pipeline.codec import Codec
@@ -186,13 +187,22 @@ def test_a_new_types_queue_is_declared_before_its_first_job_is_forwarded(
 
 
 def test_a_queue_that_an_operator_paused_a_moment_ago_stays_paused(
-    site: NewSite, opened: Callable[[Settings], Gate]
+    site: NewSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = site()
-    opened(one.settings)
-    declare_queue(one.settings, "good", paused=True)
-    one.submit(GOOD).result(30)
-    until(lambda: reached(one, "good"), what="the submission")
+    stop = threading.Event()
+    declared = Queues(one.settings, admin.client(one.settings), one.publisher)
+    admin.declare_queue(one.settings, "good", paused=True)
+    # nobody has read that record yet: better to wait than to declare it anew, unpaused
+    monkeypatch.setattr(queues, "CALL_TIMEOUT", 0.2)
+    with pytest.raises(OSError, match=r"jobs\.settings was not read"):
+        declared.require("good")
+    monkeypatch.undo()
+    follower = threading.Thread(target=declared.follow, args=(stop.is_set,))
+    follower.start()
+    declared.require("good")
+    stop.set()
+    follower.join()
     settings = Tail(one.settings, one.topology.settings)
     until(settings.more, what="the declaration")
     assert len(settings.more()) == 1
@@ -207,7 +217,7 @@ def test_without_auto_declare_a_queue_is_declared_by_an_operator(
     one.submit(GOOD).result(30)
     (refused,) = until(lambda: one.bodies(Rejected), what="the rejection")
     assert refused.error == "queue good is not declared: jobstream queues declare good"
-    declare_queue(one.settings, "good")
+    admin.declare_queue(one.settings, "good")
     one.submit(GOOD).result(30)
     until(lambda: reached(one, "good"), what="the submission after the declaration")
 
@@ -301,17 +311,19 @@ def test_submissions_wait_while_the_inbox_lags_and_reports_overtake_them(
 def test_while_the_registry_is_away_records_wait_and_none_is_blamed(
     site: NewSite, opened: Callable[[Settings], Gate]
 ) -> None:
-    with Server() as reserved:
-        port = reserved.server_port
-    url = f"http://127.0.0.1:{port}"
-    one = site()
-    opened(one.settings.model_copy(update={"kafka": one.settings.kafka.model_copy(update={"registry_url": url})}))
-    # known once the registry is there, and one that it never knew
-    one.submit(b"\x00\x00\x00\x00\x00" + one.codec.encode("submission", GOOD)[10:]).result(30)
-    one.submit(b"\x00\x00\x00\x00\x32data").result(30)
-    with Server(port) as registry:
-        registry.schemas.append(json.dumps(one.codec.schema("submission").raw))
+    with Server() as registry:
+        registry.broken = True
         threading.Thread(target=registry.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{registry.server_port}"
+        one = site()
+        opened(one.settings.model_copy(update={"kafka": one.settings.kafka.model_copy(update={"registry_url": url})}))
+        registry.schemas.append(json.dumps(one.codec.schema("submission").raw))
+        # an id that the registry knows, and one that it doesn't
+        one.submit(b"\x00\x00\x00\x00\x00" + one.codec.encode("submission", GOOD)[10:]).result(30)
+        one.submit(b"\x00\x00\x00\x00\x32data").result(30)
+        until(lambda: len(registry.calls) > 1, what="the gate's second try")
+        assert one.dead() == []
+        registry.broken = False
         one.codec = Codec(ConfluentRegistry(url, 5.0))
         until(lambda: reached(one, "good"), what="the submission")
         (letter,) = until(one.dead, what="the dead letter")
