@@ -4,6 +4,7 @@ import json
 import signal
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -75,13 +76,17 @@ def test_a_duplicate_names_its_original_and_a_failed_job_blocks_nothing(make_ben
     bench.until(lambda: bench.statuses(third)[:1] == ["job-queued"])
 
 
+def _enough(bench: Bench, jobs: list[str], wanted: int) -> bool:
+    return sum(bench.statuses(job) == WHOLE for job in jobs) >= wanted
+
+
 def test_kills_and_stops_in_mid_stream_lose_nothing_and_repeat_nothing(make_bench) -> None:
     bench, orchestrator = make_bench()
     jobs: list[str] = []
     for number in (signal.SIGKILL, signal.SIGTERM) * 3:
         jobs += [bench.submit(f"{len(jobs)}-{n}") for n in range(40)]
         done = sum(bench.statuses(job) == WHOLE for job in jobs)
-        bench.until(lambda enough=done + 8: sum(bench.statuses(job) == WHOLE for job in jobs) >= enough)
+        bench.until(partial(_enough, bench, jobs, done + 8))
         assert orchestrator.end(number) == (0 if number == signal.SIGTERM else -signal.SIGKILL)
         orchestrator.start()
     bench.until(lambda: all(bench.statuses(job) == WHOLE for job in jobs), 90)
