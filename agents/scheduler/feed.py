@@ -54,7 +54,7 @@ class Feed:
         own: dict[str, Any] = {"enable.partition.eof": True, "auto.offset.reset": "error", "error_cb": self._on_error}
         self._consumer = consumer(settings, self._topology.name("jobstream-scheduler-feed"), **own)
         admin = client(settings, "jobstream-scheduler-topics")
-        self._ends = LogEnds(admin)
+        self._ends = LogEnds(settings)
         self._ids = TopicIds(admin)
         self._status = self._topology.status.name
         self._base = frozenset({self._status, self._topology.settings.name})
@@ -92,6 +92,7 @@ class Feed:
     def close(self) -> None:
         """Close the clients."""
         self._consumer.close()
+        self._ends.close()
 
     def _begin(self) -> None:
         missing = self._base - self._ids.find(self._base)

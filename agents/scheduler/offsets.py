@@ -1,34 +1,37 @@
-"""Where logs end: asked of the brokers for many topics at once."""
+"""Where logs end: asked of the brokers through a client that nobody else uses."""
 
 from collections.abc import Iterable
 
-from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import KafkaException, TopicPartition
 
-from agents.admin import result
+from agents import offsets
+from agents.bus import consumer
+from pipeline.settings import Settings
 
 #: Seconds that an answer may take: less than a session.
 ANSWER_TIMEOUT = 4.0
 
 
 class LogEnds:
-    """All topics have one partition. OSError where the brokers don't answer, TopicError where they refuse."""
+    """All topics have one partition. Calls raise OSError where the brokers don't answer."""
 
-    def __init__(self, admin: AdminClient) -> None:
-        self._admin = admin
+    def __init__(self, settings: Settings) -> None:
+        self._client = consumer(settings, settings.topology.name("jobstream-scheduler-ends"))
 
     def of(self, topics: Iterable[str]) -> dict[str, int]:
         """Return the end offset of each topic."""
-        return self._ask(dict.fromkeys(topics, OffsetSpec.latest()))
+        return {topic: offsets.ends(self._client, topic, [0])[0] for topic in topics}
 
     def since(self, topic: str, time_ms: int) -> int:
         """Return the offset of the topic's first record at or after a time, its end where there is none."""
-        found = self._ask({topic: OffsetSpec.for_timestamp(time_ms)})[topic]
-        return found if found >= 0 else self.of([topic])[topic]
+        try:
+            (found,) = self._client.offsets_for_times([TopicPartition(topic, 0, time_ms)], timeout=ANSWER_TIMEOUT)
+        except KafkaException as error:
+            raise OSError(f"{topic}: {error.args[0].str()}") from error
+        if found.error is not None:
+            raise OSError(f"{topic}: {found.error.str()}")
+        return int(found.offset) if found.offset >= 0 else self.of([topic])[topic]
 
-    def _ask(self, specs: dict[str, OffsetSpec]) -> dict[str, int]:
-        if not specs:
-            return {}
-        wanted = {TopicPartition(topic, 0): spec for topic, spec in specs.items()}
-        answers = self._admin.list_offsets(wanted, request_timeout=ANSWER_TIMEOUT)
-        return {one.topic: int(result(future).offset) for one, future in answers.items()}
+    def close(self) -> None:
+        """Close the client."""
+        self._client.close()
