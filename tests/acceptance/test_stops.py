@@ -1,0 +1,122 @@
+"""The orchestrator stopped in mid-stream, and paused past its session: nothing is lost, nothing set back."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ops.cluster import AgentProcess, Plan
+from ops.submitting import Submission
+from pipeline.statuses import Status
+from tests.acceptance.support import NO_SEARCH, QUICK_LEASES, SOON, WHOLE, Site, site_at
+from tests.waiting import until
+
+STOPS = 10
+#: jobs that must complete between two stops
+STEP = 10
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def site(servers_home: Path) -> Iterator[Site]:
+    sections = {**QUICK_LEASES, "worker": {**QUICK_LEASES["worker"], "slots": 4}}
+    with site_at(servers_home / "stops", Plan(workers=2, engine="noop", **NO_SEARCH), sections) as site:
+        yield site
+
+
+class Stream:
+    """Submissions at a steady pace, from a thread of their own, until `stop`."""
+
+    def __init__(self, site: Site, name: str) -> None:
+        self.sent: list[str] = []
+        self._site = site
+        self._name = name
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> list[str]:
+        """Send no more; return the ids of all submissions that the broker has."""
+        self._ended.set()
+        self._thread.join(SOON)
+        assert not self._thread.is_alive()
+        return self.sent
+
+    def _run(self) -> None:
+        while not self._ended.wait(0.05):
+            number = len(self.sent)
+            submission = Submission("step", {"stream": self._name, "number": number}, f"{self._name}-{number}")
+            self._site.submitter.send(submission).result(SOON)
+            self.sent.append(submission.submission_id)
+
+
+@contextmanager
+def stream(site: Site, name: str) -> Iterator[Stream]:
+    running = Stream(site, name)
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+def completed(site: Site, name: str) -> int:
+    """How many jobs of a stream are completed."""
+    history = site.facts
+    mine = [job for job, facts in history.facts.items() if facts[min(facts)].submission_id.startswith(f"{name}-")]
+    return sum(history.statuses(job)[-1] == Status.COMPLETED for job in mine)
+
+
+def progress(site: Site, name: str) -> None:
+    enough = completed(site, name) + STEP
+    until(lambda: completed(site, name) >= enough, 2 * SOON, what=f"{enough} jobs of {name} are completed")
+
+
+def nothing_was_lost_or_set_back(site: Site, sent: list[str]) -> None:
+    jobs = [site.job_of(submission) for submission in sent]
+    site.await_status(jobs, Status.COMPLETED, timeout=2 * SOON)
+    assert {job: site.facts.statuses(job) for job in jobs if site.facts.statuses(job) != WHOLE} == {}
+    assert len(set(jobs)) == len(sent)
+    assert site.facts.contradictions == []
+
+
+def test_ten_stops_of_the_orchestrator_in_mid_stream_lose_nothing(site: Site) -> None:
+    with stream(site, "stopped") as running:
+        for _ in range(STOPS):
+            progress(site, "stopped")
+            agent = site.cluster.agent("orchestrator")
+            site.process("orchestrator").send_signal(signal.SIGTERM)
+            assert agent.wait(SOON), "it ends on SIGTERM"
+            agent.start(site.settings.environment())
+        progress(site, "stopped")
+    nothing_was_lost_or_set_back(site, running.stop())
+
+
+def test_an_orchestrator_paused_past_its_session_gives_way_and_sets_nothing_back(site: Site) -> None:
+    paused = site.process("orchestrator")
+    home = site.home / "second"
+    second = AgentProcess(home, "orchestrator", ["orchestrator", "--no-gate"])
+    key = site.settings.key().decode()
+    environment = {**site.settings.environment(), "JOBSTREAM_HOME": str(home), "JOBSTREAM_TOKEN_KEY": key}
+    with stream(site, "paused") as running:
+        progress(site, "paused")
+        paused.send_signal(signal.SIGSTOP)
+        try:
+            second.start(environment)
+            progress(site, "paused")
+        finally:
+            paused.send_signal(signal.SIGCONT)
+        until(lambda: not paused.is_running() or paused.status() == "zombie", SOON, what="the paused one ends itself")
+        site.cluster.start("orchestrator")
+        progress(site, "paused")
+        assert second.stop(SOON)
+        progress(site, "paused")
+    nothing_was_lost_or_set_back(site, running.stop())
+    # what is known of the jobs survived too: the same submissions again make no new ones
+    again = [Submission("step", {"stream": "paused", "number": number}) for number in range(10)]
+    for submission in again:
+        site.submitter.send(submission).result(SOON)
+    site.await_status([site.job_of(submission.submission_id) for submission in again], Status.DEDUPED)
