@@ -18,6 +18,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from agents.admin_client import admin_client, forget
 from agents.bounded import bounded
 from agents.bus import CALL_TIMEOUT, Publisher, client_config
 from pipeline.settings import Settings
@@ -70,7 +71,7 @@ class TopicState:
 
 def client(settings: Settings, client_id: str = "jobstream-admin") -> AdminClient:
     """Return an admin client; calls that take a client make one of their own where none is given."""
-    return AdminClient(client_config(settings, settings.topology.name(client_id)))
+    return admin_client(client_config(settings, settings.topology.name(client_id)))
 
 
 def describe(settings: Settings, admin: AdminClient | None = None) -> list[TopicState]:
@@ -204,6 +205,7 @@ def _metadata(admin: AdminClient) -> ClusterMetadata:
     except KafkaException as error:
         raise translated(error) from error
     except TimeoutError as error:
+        forget(admin)
         raise OSError("the broker doesn't answer") from error
 
 

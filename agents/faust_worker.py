@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 import faust
 import structlog
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
+from agents.admin_client import admin_client
 from agents.bounded import bounded
 from agents.bus import CALL_TIMEOUT, client_config
 from agents.faust_broker import broker_urls, credentials
@@ -127,7 +127,7 @@ def run_app(app: faust.App, settings: Settings, topics: Sequence[str] = ()) -> i
 def _topics_exist(settings: Settings, topics: Sequence[str]) -> bool:
     try:
         # naming one topic in the question could create it
-        admin = AdminClient(client_config(settings, "jobstream-check"))
+        admin = admin_client(client_config(settings, "jobstream-check"))
         there = bounded(lambda: admin.list_topics(timeout=CALL_TIMEOUT), CALL_TIMEOUT).topics
     except (KafkaException, TimeoutError) as error:
         log.error("Kafka can't be reached", brokers=settings.kafka.bootstrap, error=str(error))

@@ -1,8 +1,8 @@
 """The inbox's identity: a ledger's tables belong to one inbox topic, and to no other (design §4)."""
 
 from confluent_kafka import TopicCollection
-from confluent_kafka.admin import AdminClient
 
+from agents.admin_client import admin_client
 from agents.bus import CALL_TIMEOUT, client_config, consumer, end_offsets
 from pipeline.settings import Settings
 
@@ -14,7 +14,7 @@ class WrongInboxError(Exception):
 def inbox_id(settings: Settings) -> str:
     """Return the inbox's topic id; raises KafkaException where it can't be had."""
     name = settings.topology.inbox.name
-    client = AdminClient(client_config(settings, "jobstream-orchestrator-admin"))
+    client = admin_client(client_config(settings, "jobstream-orchestrator-admin"))
     described = client.describe_topics(TopicCollection([name]), request_timeout=CALL_TIMEOUT)
     return str(described[name].result(CALL_TIMEOUT).topic_id)
 

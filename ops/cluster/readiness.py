@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 
 from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
 
+from agents.admin_client import admin_client
 from agents.bus import client_config, consumer
 from agents.registry import codec
 from pipeline.codec import DecodeError
@@ -30,7 +30,7 @@ class Readiness:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._codec = codec(settings)
-        self._admin = AdminClient(client_config(settings, "jobstream-up"))
+        self._admin = admin_client(client_config(settings, "jobstream-up"))
         self._statuses: Consumer | None = None
         self._seen: dict[str, int] = {}
 

@@ -169,20 +169,21 @@ class EmbeddedKafka(EmbeddedServer):
     def _answers(self, ports: Mapping[str, int]) -> bool:
         """Ask for metadata, and compare the cluster id: somebody else's broker on this port is not ours."""
         from confluent_kafka import KafkaException
-        from confluent_kafka.admin import AdminClient
 
+        from agents.admin_client import admin_client, forget
         from agents.bounded import bounded
 
         try:
             socket.create_connection((LOOPBACK, ports["broker"]), timeout=_ASK_TIMEOUT).close()
         except OSError:
             return False
-        admin = AdminClient(
-            {"bootstrap.servers": self._endpoint(ports), "log_level": 0, "error_cb": lambda _error: None}
-        )
+        admin = admin_client({"bootstrap.servers": self._endpoint(ports), "reconnect.backoff.max.ms": 1000})
         try:
             metadata = bounded(lambda: admin.list_topics(timeout=_ASK_TIMEOUT), _ASK_TIMEOUT)
-        except (KafkaException, TimeoutError):
+        except TimeoutError:
+            forget(admin)
+            return False
+        except KafkaException:
             return False
         return bool(metadata.cluster_id == self.cluster_id and metadata.brokers)
 

@@ -11,9 +11,10 @@ from typing import Any
 from uuid import uuid4
 
 from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
 from elasticsearch import Elasticsearch
 
+from agents.admin_client import admin_client
 from agents.bus import Publisher, end_offsets, read_to_end
 from pipeline.codec import Codec
 from pipeline.messages.fact import Fact
@@ -115,7 +116,7 @@ class SinkBench:
 
     def create_topics(self) -> None:
         topology = self.settings.topology
-        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        admin = admin_client({"bootstrap.servers": self.bootstrap})
         topics = [
             NewTopic(one.name, one.partitions, 1, config=one.config()) for one in (topology.events, topology.dead)
         ]

@@ -4,7 +4,9 @@ import uuid
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
+
+from agents.admin_client import admin_client
 
 pytestmark = pytest.mark.integration
 
@@ -16,12 +18,12 @@ def test_a_topic_that_nobody_declared_does_not_come_into_being(kafka: str) -> No
     producer.produce(name, b"x", on_delivery=lambda error, _message: failures.append(error))
     assert producer.flush(30) == 0
     assert failures[0] is not None
-    assert name not in AdminClient({"bootstrap.servers": kafka}).list_topics(timeout=10).topics
+    assert name not in admin_client({"bootstrap.servers": kafka}).list_topics(timeout=10).topics
 
 
 def test_a_record_of_one_mebibyte_passes_and_one_of_three_does_not(kafka: str) -> None:
     name = f"large-{uuid.uuid4().hex}"
-    admin = AdminClient({"bootstrap.servers": kafka})
+    admin = admin_client({"bootstrap.servers": kafka})
     admin.create_topics([NewTopic(name, 1, 1)])[name].result(timeout=30)
     producer = Producer({"bootstrap.servers": kafka, "message.max.bytes": 5_000_000, "message.timeout.ms": 20_000})
     outcomes: dict[int, object] = {}

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
 
+from agents.admin_client import admin_client
 from ops.embedded import process
 from ops.embedded.errors import EmbeddedError
 from ops.embedded.kafka import EmbeddedKafka
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.integration
 START_AND_LEAVE = """
 import pathlib, sys
 from ops.embedded.kafka import EmbeddedKafka
+from agents.admin_client import admin_client
 EmbeddedKafka(pathlib.Path(sys.argv[1])).start()
 """
 
@@ -45,12 +47,12 @@ def idle(tmp_path: Path) -> Iterator[EmbeddedKafka]:
 
 
 def create(endpoint: str, topic: str) -> None:
-    admin = AdminClient({"bootstrap.servers": endpoint})
+    admin = admin_client({"bootstrap.servers": endpoint})
     admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(timeout=30)
 
 
 def topics(endpoint: str) -> set[str]:
-    return set(AdminClient({"bootstrap.servers": endpoint}).list_topics(timeout=10).topics)
+    return set(admin_client({"bootstrap.servers": endpoint}).list_topics(timeout=10).topics)
 
 
 def test_it_outlives_the_process_that_started_it(server: EmbeddedKafka) -> None:

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient
 
 from agents.admin import apply
+from agents.admin_client import admin_client
 from pipeline.identity import token_is_valid
 from pipeline.messages.command import GRANT, STOP
 from pipeline.messages.inbox import Heartbeat, Held
@@ -191,7 +191,7 @@ def test_an_orchestrator_refuses_tables_that_were_built_from_another_inbox(make_
     job = bench.submit("one")
     bench.until(lambda: bench.statuses(job) == WHOLE)
     assert orchestrator.end() == 0
-    admin = AdminClient({"bootstrap.servers": bench.settings.kafka.bootstrap})
+    admin = admin_client({"bootstrap.servers": bench.settings.kafka.bootstrap})
     inbox = bench.topology.inbox.name
     admin.delete_topics([inbox])[inbox].result(30)
     until(lambda: inbox not in admin.list_topics(timeout=10).topics, 30)
