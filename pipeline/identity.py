@@ -90,4 +90,4 @@ def is_newer(holder: str, other: str) -> bool:
 
 def _start_of(holder: str) -> tuple[int, str]:
     _, start, random = [*holder.split(":"), "", ""][:3]
-    return (int(start) if start.isdigit() else 0, random)
+    return (int(start) if start.isascii() and start.isdigit() and len(start) <= 15 else 0, random)

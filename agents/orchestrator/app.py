@@ -5,6 +5,7 @@ import contextlib
 import os
 import socket
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -52,6 +53,7 @@ class Orchestrator:
         self._guard = StallGuard(settings.ledger.session_ms)
         self._owned: dict[int, Partition] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._locks: dict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._inbox_id = inbox_id(settings)
         rocksdb = settings.ledger.store == "rocksdb"
         self.app = faust_app(
@@ -76,15 +78,17 @@ class Orchestrator:
 
     async def _ledger(self, stream: faust.StreamT[bytes]) -> None:
         async for events in _batches(stream):
-            partition = self._owned.get(events[0].message.partition)
-            if partition is None:
-                # lost since they were fetched: the new owner reads them again
-                continue
-            self._guard.check()
-            await partition.apply([_record(event) for event in events])
-            self._guard.check()
-            for event in events:
-                await acknowledge(stream, event)
+            number = events[0].message.partition
+            async with self._locks[number]:
+                partition = self._owned.get(number)
+                if partition is None:
+                    # lost since they were fetched: the new owner reads them again
+                    continue
+                self._guard.check()
+                await partition.apply([_record(event) for event in events])
+                self._guard.check()
+                for event in events:
+                    await acknowledge(stream, event)
 
     async def _on_revoked(self, _sender: Any, revoked: Any = None, **_: Any) -> None:
         self._owned.clear()
@@ -98,19 +102,20 @@ class Orchestrator:
         numbers = sorted(tp.partition for tp in self.app.assignor.assigned_actives() if tp.topic == name)
         ends = await asyncio.to_thread(inbox_ends, self.settings)
         for number in numbers:
-            partition = Partition(number, self._tables, self._outputs, self._codec, self._guard.check)
-            await partition.recover()
-            self._verify(number, ends[number])
-            await self._announce_policy(number)
-            self._owned[number] = partition
+            # a batch that is still under way over a rebalance is in the tables before they are read
+            async with self._locks[number]:
+                partition = Partition(number, self._tables, self._outputs, self._codec, self._guard.check)
+                await partition.recover()
+                self._verify(partition, ends[number])
+                await self._announce_policy(number)
+                self._owned[number] = partition
             self._tasks.append(asyncio.create_task(self._tick(partition)))
         log.info("owns partitions", partitions=numbers, jobs=sum(p.clock.unfinished for p in self._owned.values()))
 
-    def _verify(self, number: int, end: int) -> None:
-        stored = self._tables.policy(number)
-        highest = self._tables.highest_offset(number, self._tables.active(number))
+    def _verify(self, partition: Partition, end: int) -> None:
+        stored = self._tables.policy(partition.number)
         try:
-            check(number, stored[0] if stored else None, self._inbox_id, highest, end)
+            check(partition.number, stored[0] if stored else None, self._inbox_id, partition.highest, end)
         except WrongInboxError as error:
             die(f"refusing to start: {error}")
 
@@ -137,7 +142,11 @@ async def _batches(stream: faust.StreamT[bytes]) -> AsyncIterator[list[faust.Eve
         async for event in events:
             batch = [event]
             while len(batch) < _BATCH and not queue.empty():
-                batch.append(await anext(events))
+                following = await anext(events, None)
+                if following is None:
+                    # stopped meanwhile: nothing of this is applied or acknowledged, and all is read again
+                    return
+                batch.append(following)
             yield batch
 
 

@@ -19,6 +19,8 @@ from pipeline.messages.inbox import Heartbeat, Inbox, PolicySet, Tick
 
 log = structlog.stdlib.get_logger(__name__)
 
+#: Families that are read in one go at recovery: some ms of them.
+_RECOVERED_AT_ONCE = 200
 #: Families that stay in the index although all their jobs have ended, until they leave it together.
 _IDLE_KEPT = 200
 
@@ -39,6 +41,7 @@ class _Batch:
 
     outputs: list[Output] = field(default_factory=list)
     before: list[Row] = field(default_factory=list)
+    after: list[Row] = field(default_factory=list)
     families: dict[str, Family] = field(default_factory=dict)
     documents: dict[str, Document | None] = field(default_factory=dict)
     touched: set[str] = field(default_factory=set)
@@ -60,6 +63,8 @@ class Partition:
         self._codec = codec
         self._check = check
         self._active: set[str] = set()
+        #: The highest inbox offset that the tables include, as far as recovery looked.
+        self.highest = -1
         #: In the index, but without unfinished jobs.
         self._idle: set[str] = set()
 
@@ -67,9 +72,14 @@ class Partition:
         """Rebuild the clock from the index of unfinished families, and repair what an old owner set back."""
         stored = self._tables.policy(self.number)
         self.clock = Clock(stored[1] if stored else Policy())
-        self._active = set(self._tables.active(self.number))
-        for name in self._active:
+        self._active, self._idle, self.highest = set(), set(), self._tables.policy_offset(self.number)
+        for count, name in enumerate(self._tables.active(self.number)):
+            if count % _RECOVERED_AT_ONCE == 0:
+                # many unfinished families must not make the loop stand still: the stall guard would end the process
+                await asyncio.sleep(0)
             family = self._tables.family(self.number, name)
+            self._active.add(name)
+            self.highest = max(self.highest, family.offset)
             self.clock.sync(family)
             if not family.jobs:
                 self._idle.add(name)
@@ -93,7 +103,9 @@ class Partition:
         for row in rows:
             row.write()
         await self._outputs.back(rows)
-        await self._outputs.back(self._finished(batch))
+        for row in batch.after:
+            row.write()
+        await self._outputs.back([*batch.after, *self._finished(batch)])
         self.applied.set()
 
     def _take(self, batch: _Batch, record: Record) -> None:
@@ -102,7 +114,13 @@ class Partition:
         except (DecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
             self._bury(batch, record, f"{type(error).__name__}: {error}")
             return
-        at = At(self.number, record.offset, record.timestamp)
+        try:
+            self._apply(batch, message, At(self.number, record.offset, record.timestamp))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            log.exception("a message could not be applied", partition=self.number, offset=record.offset)
+            self._bury(batch, record, f"not applied: {type(error).__name__}: {error}")
+
+    def _apply(self, batch: _Batch, message: Inbox, at: At) -> None:
         match message.body:
             case Tick() as tick:
                 batch.ticked = True
@@ -112,14 +130,15 @@ class Partition:
             case PolicySet() as policy:
                 self._set_policy(batch, policy, at)
             case _:
-                self._decide(batch, message, at, record)
+                self._decide(batch, message, at)
 
-    def _decide(self, batch: _Batch, message: Inbox, at: At, record: Record) -> None:
+    def _decide(self, batch: _Batch, message: Inbox, at: At) -> None:
         family = batch.families.get(message.family) or self._tables.family(self.number, message.family)
         if at.offset <= family.offset:
             # written before a crash, but perhaps not to the changelog: it is written there again
             batch.families[family.id] = family
             batch.touched.add(family.id)
+            self.clock.sync(family)
             return
 
         def document(job_id: str) -> Document | None:
@@ -127,23 +146,24 @@ class Partition:
                 return batch.documents[job_id]
             return self._tables.document(self.number, job_id)
 
-        try:
-            decision = decide(family, message, at, self.clock.policy, document)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            log.exception("a message could not be decided", partition=at.partition, offset=at.offset)
-            self._bury(batch, record, f"not decided: {type(error).__name__}: {error}")
-            return
-        self._adopt(batch, decision, at)
+        self._adopt(batch, family, decide(family, message, at, self.clock.policy, document), at)
 
-    def _adopt(self, batch: _Batch, decision: Decision, at: At) -> None:
+    def _adopt(self, batch: _Batch, before: Family, decision: Decision, at: At) -> None:
         family = decision.family
-        batch.outputs += self._outputs.of(decision, self.number)
-        batch.documents.update(decision.documents)
-        for job_id, document in decision.documents.items():
-            batch.before.append(self._tables.document_row(self.number, job_id, document, at.offset))
-        if family.jobs and family.id not in self._active:
+        # what can't be encoded is an error before anything is taken over
+        outputs = list(self._outputs.of(decision, self.number))
+        rows = [
+            self._tables.document_row(self.number, job_id, document, at.offset)
+            for job_id, document in decision.documents.items()
+        ]
+        if family.jobs and (family.id not in self._active or not before.jobs):
+            # again with each new beginning: an old owner's late tombstone then includes less, and a replay after a
+            # crash writes what may have reached the local store alone
+            rows.append(self._tables.active_row(self.number, family.id, at.offset, active=True))
             self._active.add(family.id)
-            batch.before.append(self._tables.active_row(self.number, family.id, at.offset, active=True))
+        batch.outputs += outputs
+        batch.before += rows
+        batch.documents.update(decision.documents)
         batch.families[family.id] = family
         batch.touched.add(family.id)
         self.clock.sync(family)
@@ -172,7 +192,8 @@ class Partition:
         except (ValueError, TypeError, AttributeError) as error:
             log.error("a policy can't be read", partition=at.partition, offset=at.offset, error=str(error))
             return
-        batch.before.append(self._tables.policy_row(self.number, message.inbox_id, self.clock.policy, at.offset))
+        # after the families: what came before the policy in this batch must not be decided again by it
+        batch.after.append(self._tables.policy_row(self.number, message.inbox_id, self.clock.policy, at.offset))
 
     def _bury(self, batch: _Batch, record: Record, reason: str) -> None:
         topic = self._outputs.inbox_name

@@ -74,10 +74,9 @@ class LedgerTables:
         inbox_id, policy = orjson.loads(body_of(value))
         return inbox_id, Policy.of(policy)
 
-    def highest_offset(self, partition: int, families: Iterator[str]) -> int:
-        """Return the highest inbox offset that the partition's policy and these families include."""
-        keys = [_POLICY_KEY, *(family.encode() for family in families)]
-        return max(offset_of(self._families.get_row(partition, key)) for key in keys)
+    def policy_offset(self, partition: int) -> int:
+        """Return the inbox offset of the partition's policy, below any where there is none."""
+        return offset_of(self._families.get_row(partition, _POLICY_KEY))
 
     def family_row(self, partition: int, family: Family) -> Row:
         """Return the row of a family's new state."""

@@ -33,6 +33,8 @@ class Timer:
     renewed: int
     #: ms at which something falls due, and what; leases fall due by ticks alone
     due: int = 0
+    #: the same as the job's state gives it: what is written again moves on from there
+    base: int = 0
     kind: str = ""
 
 
@@ -49,6 +51,8 @@ class Clock:
     _timers: dict[str, Timer] = field(default_factory=dict)
     _families: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _heap: list[tuple[int, str, int]] = field(default_factory=list)
+    #: what is to be written again: bounded a tick, so it must not stand before anything else
+    _slow: list[tuple[int, str, int]] = field(default_factory=list)
     _newest: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -111,10 +115,11 @@ class Clock:
             if job.holder:
                 self._met(job.holder)
         due, kind = self._next(job_id, job)
-        if (due, kind) != (timer.due, timer.kind):
-            timer.due, timer.kind = due, kind
+        if (due, kind) != (timer.base, timer.kind):
+            timer.base = timer.due = due
+            timer.kind = kind
             if kind:
-                heapq.heappush(self._heap, (due, job_id, job.attempt))
+                heapq.heappush(self._slow if kind == timers.REPUBLISH else self._heap, (due, job_id, job.attempt))
 
     def _next(self, job_id: str, job: Job) -> tuple[int, str]:
         if job.phase is Phase.BACKOFF:
@@ -139,7 +144,6 @@ class Clock:
     def _due(self, at: At) -> list[Due]:
         found: list[Due] = []
         again: list[tuple[int, str, int]] = []
-        republished = 0
         while self._heap and self._heap[0][0] <= at.timestamp:
             due, job_id, attempt = heapq.heappop(self._heap)
             timer = self._timers.get(job_id)
@@ -149,17 +153,36 @@ class Clock:
                 # after an outage of ours, what ended meanwhile gets the time of a lease to say so
                 again.append((due, job_id, attempt))
                 continue
-            if timer.kind == timers.REPUBLISH:
-                if republished == MAX_REPUBLISHED:
-                    again.append((due, job_id, attempt))
-                    break
-                republished += 1
-                timer.due = at.timestamp + self.policy.republish_ms
-                again.append((timer.due, job_id, attempt))
             found.append(Due(timer.kind, job_id, attempt, at.offset))
         for entry in again:
             heapq.heappush(self._heap, entry)
+        found += self._to_republish(at)
+        self._drop_dead()
         return found
+
+    def _to_republish(self, at: At) -> list[Due]:
+        found: list[Due] = []
+        while len(found) < MAX_REPUBLISHED and self._slow and self._slow[0][0] <= at.timestamp:
+            due, job_id, attempt = heapq.heappop(self._slow)
+            timer = self._timers.get(job_id)
+            if timer is None or (timer.attempt, timer.due, timer.kind) != (attempt, due, timers.REPUBLISH):
+                continue
+            timer.due = at.timestamp + self.policy.republish_ms
+            heapq.heappush(self._slow, (timer.due, job_id, attempt))
+            found.append(Due(timers.REPUBLISH, job_id, attempt, at.offset))
+        return found
+
+    def _drop_dead(self) -> None:
+        """Forget entries of jobs that ended long before their time, where they are the most of a heap."""
+        for heap in (self._heap, self._slow):
+            if len(heap) > 1000 + 3 * len(self._timers):
+                heap[:] = [entry for entry in heap if self._is_live(entry)]
+                heapq.heapify(heap)
+
+    def _is_live(self, entry: tuple[int, str, int]) -> bool:
+        due, job_id, attempt = entry
+        timer = self._timers.get(job_id)
+        return timer is not None and (timer.attempt, timer.due) == (attempt, due)
 
     def _met(self, holder: str) -> None:
         worker = worker_of(holder)

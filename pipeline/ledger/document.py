@@ -29,7 +29,7 @@ RESULT_FIELDS = (
 JOB_FIELDS = ("container_image_id", "context")
 #: What of a `started` report the ledger keeps, so that later facts of the attempt can repeat it.
 RUN_FIELDS = ("time_start", "cmd_start", "pid", "job_dir", "job_url", "execute_node")
-_RUN_FIELD_LENGTH = 300
+_RUN_FIELD_LENGTH = 160
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,3 +132,33 @@ def test_a_finished_job_leaves_no_timer(time: Ticking) -> None:
     time.clock.sync(Family("f"))
     assert not time.clock.has_timers
     assert time.tick(10) == []
+
+
+def test_what_is_written_again_stands_before_no_retry_and_comes_hourly_not_at_every_tick(time: Ticking) -> None:
+    for number in range(MAX_REPUBLISHED + 10):
+        time.put(f"w{number}-1", phase=Phase.WAITING)
+    time.tick(wait=200)
+    time.now += 3 * POLICY.republish_ms
+    time.put("r-1", phase=Phase.BACKOFF, attempt=2, due=time.now + 50)
+    found = []
+    for _ in range(10):
+        due = time.tick()
+        found += due
+        for one in due:
+            # the decision leaves the job's state as it was
+            if one.kind == "republish":
+                time.clock.sync(Family(one.job_id.partition("-")[0], jobs={one.job_id: _waiting(time)}))
+    assert [due.job_id for due in found if due.kind == "retry"] == ["r-1"]
+    assert sum(due.kind == "republish" for due in found) == MAX_REPUBLISHED + 10
+
+
+def _waiting(time: Ticking) -> Job:
+    return Job("s", "q", 0, 1_000_100, 1_000_100, phase=Phase.WAITING)
+
+
+@pytest.mark.parametrize("start", ["²", "9" * 5000, "", "-1"])
+def test_a_holder_whose_start_is_no_number_is_the_oldest_and_no_error(time: Ticking, start: str) -> None:
+    time.beat(holder=f"w1:{start}:x")
+    time.beat(holder=HOLDER)
+    time.hold()
+    assert time.tick() == []
