@@ -25,8 +25,6 @@ from ops.embedded.progress import MIB, Reporter
 JVM_OVERHEAD_MIB = 200
 #: seconds between two looks whether a starting server answers
 _POLL = 0.1
-#: s that a process which no longer shows its command line may take to be gone
-_END_TIMEOUT = 5.0
 #: starts that may lose a race for ports that were free when they were chosen
 _PORT_RACES = 3
 #: free disk that a server needs to start, in bytes
@@ -254,20 +252,14 @@ class EmbeddedServer(ABC):
             time.sleep(_POLL)
         self._require_alive()
 
-    def _exit_code(self) -> int | None:
-        """Return the exit code of a process that is ending: it loses its command line a moment before it is gone."""
-        if self._child is None:
-            return None
-        try:
-            return self._child.wait(_END_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            return None
-
     def _require_alive(self) -> None:
         if self.is_running():
             return
         # asked after the look, not before: a process may end between the two
-        code = self._exit_code()
+        code = self._child.poll() if self._child else None
+        if self._child is not None and code is None:
+            # just begun or about to end: for a moment a process shows no command line
+            return
         # an archive's launcher ends well once its server is up: only a missing server counts
         killed = " (killed: was there too little memory?)" if code in (-9, 137) else ""
         raise EmbeddedError(
