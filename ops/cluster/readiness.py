@@ -3,11 +3,11 @@
 import time
 from collections.abc import Callable
 
-from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from agents.admin_client import admin_client
-from agents.bus import client_config, consumer
+from agents.bus import consumer
 from agents.registry import codec
+from ops.cluster.groups import members
 from pipeline.codec import DecodeError
 from pipeline.messages.status import WorkerStatus
 from pipeline.settings import Settings
@@ -30,7 +30,6 @@ class Readiness:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._codec = codec(settings)
-        self._admin = admin_client(client_config(settings, "jobstream-up"))
         self._statuses: Consumer | None = None
         self._seen: dict[str, int] = {}
 
@@ -39,7 +38,7 @@ class Readiness:
         if kind == "worker":
             return lambda: self._has_told(worker_id, since)
         names = [self._settings.topology.name(group) for group in self._groups(kind)]
-        before = {name: set() if runs else self._members(name)[0] for name in names}
+        before = {name: set() if runs else members(self._settings, name, _ASK)[0] for name in names}
         return lambda: all(self._has_joined(name, before[name]) for name in names)
 
     def close(self) -> None:
@@ -59,17 +58,8 @@ class Readiness:
                 return (f"jobstream-{kind}",)
 
     def _has_joined(self, group: str, before: set[str]) -> bool:
-        members, stable = self._members(group)
-        return stable and bool(members - before)
-
-    def _members(self, group: str) -> tuple[set[str], bool]:
-        """Return the group's member ids, and whether it is stable; none where it isn't there or nobody answers."""
-        try:
-            future = self._admin.describe_consumer_groups([group], request_timeout=_ASK)[group]
-            description = future.result(timeout=_ASK + 1)
-        except (KafkaException, TimeoutError):
-            return set(), False
-        return {one.member_id for one in description.members}, description.state == ConsumerGroupState.STABLE
+        inside, stable = members(self._settings, group, _ASK)
+        return stable and bool(inside - before)
 
     def _has_told(self, worker_id: str, since: int) -> bool:
         self._read_statuses()
