@@ -92,23 +92,16 @@ class AgentProcess:
             return False
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-            if not self.wait(timeout):
+            if not self._ended(process, timeout):
                 process.kill()
-                self.wait(10.0)
+                self._ended(process, 10.0)
         self._pid_file.unlink(missing_ok=True)
         return True
 
     def wait(self, timeout: float) -> bool:
         """Wait until the process has ended, `timeout` seconds at most; return whether it has."""
-        deadline = time.monotonic() + timeout
-        while self._recorded() is not None:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(_POLL)
-            if self._child is not None:
-                # a child that nobody asks stays a zombie
-                self._child.poll()
-        return True
+        process = self._recorded()
+        return process is None or self._ended(process, timeout)
 
     def tail(self, lines: int = 15) -> list[str]:
         """Return the last lines that this start printed."""
@@ -119,6 +112,18 @@ class AgentProcess:
                 return file.read().decode(errors="replace").splitlines()[-lines:]
         except OSError:
             return []
+
+    def _ended(self, process: psutil.Process, timeout: float) -> bool:
+        # by pid and creation time: a process that is ending shows no command line for a moment
+        deadline = time.monotonic() + timeout
+        while _lives(process):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL)
+        if self._child is not None:
+            # a child that nobody asks stays a zombie
+            self._child.poll()
+        return True
 
     def _put_aside(self) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -147,3 +152,10 @@ class AgentProcess:
             return None
         # after the interpreter and its -P
         return process if alive and arguments[2 : 2 + len(self._identity)] == self._identity else None
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -141,7 +141,7 @@ def test_a_grant_of_another_process_is_left_alone(played: Ledger) -> None:
 def test_a_command_for_a_newer_process_ends_this_one(played: Ledger) -> None:
     with played.worker() as process:
         played.holder(process)
-        played.grant(f"{WORKER}:{10**15}:newer", "fa-1")
+        played.grant(f"{WORKER}:{10**14}:newer", "fa-1")
         assert process.exit_code() == Exit.SUPERSEDED
         assert played.of("fa-1") == []
 
