@@ -181,9 +181,11 @@ def end_offsets(client: Consumer, topic: str, partitions: Sequence[int]) -> dict
 
 def read_to_end(client: Consumer, topic: str, partitions: Sequence[int], timeout: float = 60.0) -> Iterator[Message]:
     """Yield every record from the start to the end offsets of now; raises TimeoutError after `timeout` seconds."""
-    ends = end_offsets(client, topic, partitions)
+    bounds = {
+        number: client.get_watermark_offsets(TopicPartition(topic, number), timeout=CALL_TIMEOUT) for number in partitions
+    }
+    left = {number: end for number, (start, end) in bounds.items() if start < end}
     client.assign([TopicPartition(topic, number, 0) for number in partitions])
-    left = {number for number in partitions if _position(client, topic, number, ends) < ends[number]}
     deadline = time.monotonic() + timeout
     while left:
         if time.monotonic() > deadline:
@@ -191,14 +193,7 @@ def read_to_end(client: Consumer, topic: str, partitions: Sequence[int], timeout
         message = client.poll(0.1)
         if message is not None and message.error() is None:
             yield message
-        # a compacted topic's last offsets may hold nothing: the position passes them all the same
-        left = {number for number in left if _position(client, topic, number, ends) < ends[number]}
-
-
-def _position(client: Consumer, topic: str, number: int, ends: dict[int, int]) -> int:
-    """Return the next offset to read; the log's start where nothing was read yet."""
-    (position,) = client.position([TopicPartition(topic, number)])
-    if position.offset >= 0:
-        return int(position.offset)
-    low, high = client.get_watermark_offsets(TopicPartition(topic, number), timeout=CALL_TIMEOUT, cached=False)
-    return int(high) if low == high else min(low, ends[number] - 1)
+        # not by the records' offsets: a compacted topic's last ones may hold nothing, and the position passes them
+        for place in client.position([TopicPartition(topic, number) for number in left]):
+            if place.offset >= left[place.partition]:
+                del left[place.partition]
