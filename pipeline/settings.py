@@ -71,6 +71,7 @@ class LedgerSettings(_Section):
         3_600_000, ge=0, description="ms past the hard limit until the ledger ends a job: time to publish included"
     )
     window_ms: int = Field(8 * 86_400_000, ge=0, description="ms that a finished job is remembered for dedup")
+    document_ms: int = Field(2 * 86_400_000, ge=0, description="ms that a finished job can be retried by its id")
     max_unfinished: int = Field(500, ge=1, le=500, description="unfinished jobs of one payload hash")
     republish_ms: int = Field(3_600_000, ge=1000, description="ms until a waiting job's run record is written again")
     session_ms: int = Field(10_000, ge=3000, description="ms until a dead orchestrator's partitions move")

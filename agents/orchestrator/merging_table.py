@@ -7,6 +7,8 @@ the changelog again, because compaction would keep only the last.
 """
 
 from collections.abc import Iterable, Iterator
+from heapq import nsmallest
+from itertools import islice
 from typing import Any, cast
 
 from faust.tables.table import Table
@@ -72,6 +74,13 @@ class MergingTable(Table):  # type: ignore[misc]  # Faust is untyped here
             for key, value in list(self.data.data.items()):
                 if key.startswith(start):
                     yield key[len(start) :], value
+
+    def keys_after(self, partition: int, key: bytes, count: int) -> list[bytes]:
+        """Return the first `count` keys behind `key`, in order; a store in memory, always small, is looked through."""
+        if self._is_rocksdb:
+            found = self.data._db_for_partition(partition).keys(from_key=key + b"\0")
+            return list(islice((one for one in found if one != self.data.offset_key), count))
+        return nsmallest(count, (one for one, _ in self.rows(partition) if one > key))
 
     def delivered(self, partition: int, offset: int) -> None:
         """Advance the persisted offset over an own write, only while no other writer's record lies between."""

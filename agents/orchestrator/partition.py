@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from agents.orchestrator.outputs import Output, Outputs
+from agents.orchestrator.sweep import Sweep
 from agents.orchestrator.tables import LedgerTables, Row
 from pipeline.codec import Codec, DecodeError
 from pipeline.ledger.clock import Clock
@@ -45,6 +46,8 @@ class _Batch:
     families: dict[str, Family] = field(default_factory=dict)
     documents: dict[str, Document | None] = field(default_factory=dict)
     touched: set[str] = field(default_factory=set)
+    #: inbox offset of the deletion of each document that goes
+    dropped: dict[str, int] = field(default_factory=dict)
     ticked: bool = False
 
 
@@ -63,16 +66,22 @@ class Partition:
         self._codec = codec
         self._check = check
         self._active: set[str] = set()
+        self._sweep = Sweep(number, tables)
         #: The highest inbox offset that the tables include, as far as recovery looked.
         self.highest = -1
         #: In the index, but without unfinished jobs.
         self._idle: set[str] = set()
 
+    def needs_ticks(self, now: int) -> bool:
+        """Say whether time must pass (`now` in ms): a job is unfinished, or there may be something to forget."""
+        return self.clock.has_timers or self._sweep.is_due(now)
+
     async def recover(self) -> None:
         """Rebuild the clock from the index of unfinished families, and repair what an old owner set back."""
         stored = self._tables.policy(self.number)
         self.clock = Clock(stored[1] if stored else Policy())
-        self._active, self._idle, self.highest = set(), set(), self._tables.policy_offset(self.number)
+        self._active, self._idle = set(), set()
+        self.highest = max(self._tables.policy_offset(self.number), self._tables.forgotten(self.number))
         for count, name in enumerate(self._tables.active(self.number)):
             if count % _RECOVERED_AT_ONCE == 0:
                 # many unfinished families must not make the loop stand still: the stall guard would end the process
@@ -99,13 +108,16 @@ class Partition:
         publishing = self._outputs.publish(batch.outputs, self.number)
         await asyncio.gather(publishing, self._outputs.back(batch.before))
         self._check()
-        rows = [self._tables.family_row(self.number, batch.families[family]) for family in sorted(batch.touched)]
+        families = [batch.families[family] for family in sorted(batch.touched)]
+        rows = [self._tables.family_row(self.number, family) for family in families if not family.is_empty]
         for row in rows:
             row.write()
         await self._outputs.back(rows)
-        for row in batch.after:
+        # only now: what is read again after a crash must find the documents that it was decided with
+        after = [*batch.after, *self._deletions(batch, [family for family in families if family.is_empty])]
+        for row in after:
             row.write()
-        await self._outputs.back([*batch.after, *self._finished(batch)])
+        await self._outputs.back([*after, *self._finished(batch)])
         self.applied.set()
 
     def _take(self, batch: _Batch, record: Record) -> None:
@@ -124,7 +136,10 @@ class Partition:
         match message.body:
             case Tick() as tick:
                 batch.ticked = True
-                batch.outputs += [self._outputs.due(due, self.number) for due in self.clock.tick(tick, at)]
+                due = self.clock.tick(tick, at)
+                if self.clock.last_tick == at.offset:
+                    due += self._sweep.step(at, self.clock.policy)
+                batch.outputs += [self._outputs.due(one, self.number) for one in due]
             case Heartbeat() as heartbeat:
                 batch.outputs += [self._outputs.command(stop, "") for stop in self.clock.heartbeat(heartbeat)]
             case PolicySet() as policy:
@@ -155,6 +170,7 @@ class Partition:
         rows = [
             self._tables.document_row(self.number, job_id, document, at.offset)
             for job_id, document in decision.documents.items()
+            if document is not None
         ]
         if family.jobs and (family.id not in self._active or not before.jobs):
             # again with each new beginning: an old owner's late tombstone then includes less, and a replay after a
@@ -164,9 +180,24 @@ class Partition:
         batch.outputs += outputs
         batch.before += rows
         batch.documents.update(decision.documents)
+        batch.dropped.update({job_id: at.offset for job_id, document in decision.documents.items() if document is None})
         batch.families[family.id] = family
         batch.touched.add(family.id)
         self.clock.sync(family)
+
+    def _deletions(self, batch: _Batch, empty: list[Family]) -> list[Row]:
+        """Return the rows that delete what was forgotten, in the order in which they are to be written.
+
+        A family that is empty and never had a row needs none; one that is read again as gone gets its tombstone again.
+        """
+        known = self._tables.forgotten(self.number)
+        gone = [one for one in empty if one.offset <= known or self._tables.has_family(self.number, one.id)]
+        documents = [
+            self._tables.document_row(self.number, job_id, None, offset)
+            for job_id, offset in batch.dropped.items()
+            if batch.documents[job_id] is None
+        ]
+        return [*documents, *self._tables.forgotten_rows(self.number, gone)]
 
     def _finished(self, batch: _Batch) -> list[Row]:
         """Take families without unfinished jobs out of the index, after their state is safe; many at a time.

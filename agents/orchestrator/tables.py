@@ -15,6 +15,8 @@ from pipeline.topology import TABLES, Topic, Topology
 
 #: Key of a partition's policy and inbox identity; no family id looks like it.
 _POLICY_KEY = b"!policy"
+#: Key of what says up to where families without a row are gone, not new.
+_FORGOTTEN_KEY = b"!forgotten"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,31 @@ class LedgerTables:
         self._changelogs = dict(zip(TABLES, topology.changelogs(), strict=True))
 
     def family(self, partition: int, family: str) -> Family:
-        """Return a family's state, an empty one where nothing is known of it."""
+        """Return a family's state, an empty one where nothing is known of it.
+
+        The empty one includes all up to the offset to which rows were deleted: what is read again from before it was
+        applied, and then forgotten.
+        """
         value = self._families.get_row(partition, family.encode())
-        return Family(family) if value is None else Family.load(body_of(value))
+        return Family(family, self.forgotten(partition)) if value is None else Family.load(body_of(value))
+
+    def has_family(self, partition: int, family: str) -> bool:
+        """Say whether there is a row of the family."""
+        return self._families.get_row(partition, family.encode()) is not None
+
+    def families_after(self, partition: int, family: str, count: int) -> list[str]:
+        """Return the ids of the first `count` families behind this one."""
+        own = (_POLICY_KEY, _FORGOTTEN_KEY)
+        keys = self._families.keys_after(partition, family.encode(), count + len(own))
+        return [key.decode() for key in keys if key not in own][:count]
+
+    def documents_after(self, partition: int, job_id: str, count: int) -> list[str]:
+        """Return the job ids of the first `count` documents behind this one."""
+        return [key.decode() for key in self._documents.keys_after(partition, job_id.encode(), count)]
+
+    def forgotten(self, partition: int) -> int:
+        """Return the inbox offset that the last deletion of a family included, -1 before the first."""
+        return max(-1, offset_of(self._families.get_row(partition, _FORGOTTEN_KEY)))
 
     def document(self, partition: int, job_id: str) -> Document | None:
         """Return a job's document, None where there is none."""
@@ -83,6 +107,19 @@ class LedgerTables:
         return self._row(
             self._families, "families", partition, family.id.encode(), family.offset, pack(family.offset, family.dump())
         )
+
+    def forgotten_rows(self, partition: int, families: list[Family]) -> list[Row]:
+        """Return the rows that delete families, after the one that says so: in this order they are to be written."""
+        if not families:
+            return []
+        offset = max(family.offset for family in families)
+        return [
+            self._row(self._families, "families", partition, _FORGOTTEN_KEY, offset, pack(offset, b"")),
+            *(
+                self._row(self._families, "families", partition, family.id.encode(), family.offset, None)
+                for family in families
+            ),
+        ]
 
     def document_row(self, partition: int, job_id: str, document: Document | None, offset: int) -> Row:
         """Return the row of a new document, or the deletion of an old one."""

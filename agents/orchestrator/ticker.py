@@ -1,6 +1,7 @@
-"""Produces a partition's ticks: one at a time, and only while it has timers (design §4)."""
+"""Produces a partition's ticks: one at a time, and only while it needs them (design §4)."""
 
 import asyncio
+import time
 
 from agents.orchestrator.outputs import Outputs
 from agents.orchestrator.partition import Partition
@@ -19,7 +20,7 @@ async def tick(partition: Partition, outputs: Outputs, owner: str) -> None:
     while True:
         clock = partition.clock
         await asyncio.sleep(clock.policy.tick_ms / 1000)
-        if not clock.has_timers:
+        if not partition.needs_ticks(time.time_ns() // 1_000_000):
             continue
         before = clock.last_tick
         sent = outputs.tick(owner, -1 if resumed else before, resumed, partition.number)

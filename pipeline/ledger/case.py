@@ -1,6 +1,6 @@
 """One message being decided: gathers the new state and the outputs, and builds every fact in one place."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -56,6 +56,10 @@ class Case:
         """Have a new job's document written."""
         self.decision.documents[document.job_id] = document
 
+    def forget_documents(self, job_ids: Iterable[str]) -> None:
+        """Have the documents of jobs that can't run again deleted, where there are any."""
+        self.decision.documents.update({job_id: None for job_id in job_ids if self.has_document(job_id)})
+
     def keep(self, job_id: str, job: Job) -> None:
         """Put an unfinished job into the state."""
         self.decision.family = self.family.with_job(job_id, job)
@@ -80,7 +84,9 @@ class Case:
         """Build the last fact of a job and shrink it to a stub."""
         job = self.record(job_id, job, status, result, reason)
         stub = Stub(job.submission_id, status, job.seq, job.attempt, self.time, job.holder)
+        before = self.family.done
         self.decision.family = self.family.with_stub(job_id, stub)
+        self.forget_documents(name for name in before if name not in self.family.done)
 
     def fail(self, job_id: str, job: Job, error: str, category: str) -> None:
         """Finish a job as failed for a reason of the ledger's own."""

@@ -18,6 +18,7 @@ class Policy:
     free_releases: int = 5
     hard_limit_grace_ms: int = 3_600_000
     window_ms: int = 8 * 86_400_000
+    document_ms: int = 2 * 86_400_000
     max_unfinished: int = 500
     republish_ms: int = 3_600_000
 

@@ -103,6 +103,11 @@ class Family:
     jobs: dict[str, Job] = field(default_factory=dict)
     done: dict[str, Stub] = field(default_factory=dict)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing needs to be remembered of it any longer."""
+        return not self.jobs and not self.done
+
     def knows(self, job_id: str) -> bool:
         """Say whether this job was submitted before."""
         return job_id in self.jobs or job_id in self.done

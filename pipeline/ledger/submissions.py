@@ -17,7 +17,7 @@ def submitted(case: Case, message: Submitted) -> None:
     family = replace(case.family, payload_hash=case.family.payload_hash or message.payload_hash)
     family, dropped = family.without_stubs_before(case.time - case.policy.window_ms)
     case.decision.family = family
-    case.decision.documents.update(dict.fromkeys(dropped))
+    case.forget_documents(dropped)
     original = family.blocking(message.submission_id) if message.dedup else None
     for new in message.jobs:
         if not family.knows(new.job_id):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from pipeline.ledger.case import Case
+from pipeline.ledger.forgetting import forget
 from pipeline.ledger.leases import give_up, wait_again
 from pipeline.ledger.state import Job, Phase
 from pipeline.messages.inbox import Due
@@ -10,11 +11,17 @@ from pipeline.shortening import short_error
 from pipeline.statuses import Status
 
 #: Kinds of timers.
-LEASE, RETRY, LIMIT, REPUBLISH = "lease", "retry", "limit", "republish"
+LEASE, RETRY, LIMIT, REPUBLISH, FORGET = "lease", "retry", "limit", "republish", "forget"
 
 
 def ran_out(case: Case, due: Due) -> None:
-    """Apply a timer to the attempt it was set for; to any other attempt it means nothing."""
+    """Apply a timer to the attempt it was set for; to any other attempt it means nothing.
+
+    `FORGET` is of no attempt: it names a finished job, or the family alone.
+    """
+    if due.kind == FORGET:
+        forget(case, due)
+        return
     job = case.family.jobs.get(due.job_id)
     if job is None or job.attempt != due.attempt:
         return

@@ -1,0 +1,214 @@
+"""What the ledger forgets, when, and that what is read again afterwards stays forgotten (decision 007)."""
+
+from pathlib import Path
+
+import pytest
+
+from agents.orchestrator.sweep import LOOKED_AT, MAX_DUE, Sweep
+from pipeline.identity import family_of_job
+from pipeline.ledger.decision import At
+from pipeline.ledger.policy import Policy
+from pipeline.ledger.state import MAX_STUBS, Family, Stub
+from pipeline.messages.inbox import Claim, Due, PolicySet, Report
+from pipeline.statuses import Status
+from tests.unit.ledger_support import HOLDER, Ledger
+from tests.unit.partition_support import START, Owner
+
+HOUR = 3_600_000
+POLICY = Policy(window_ms=80 * HOUR, document_ms=20 * HOUR)
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    return Ledger(POLICY)
+
+
+def _failed(ledger: Ledger, **submission: str) -> str:
+    job = ledger.submit(**submission)
+    ledger.claim(job)
+    ledger.report("failed", job)
+    return job
+
+
+# the decision
+
+
+def test_nothing_is_forgotten_before_its_time(ledger: Ledger) -> None:
+    job = _failed(ledger)
+    ledger.now += POLICY.document_ms - 100
+    ledger.due("forget", job)
+    assert job in ledger.documents
+    assert job in ledger.families[family_of_job(job)].done
+
+
+def test_a_documents_time_is_over_before_its_stubs_and_the_job_can_be_retried_until_then(ledger: Ledger) -> None:
+    job = _failed(ledger)
+    ledger.now += POLICY.document_ms
+    ledger.due("forget", job)
+    assert job not in ledger.documents
+    assert job in ledger.families[family_of_job(job)].done
+    ledger.control("retry", job)
+    assert "kept no document" in str(ledger.of(job)[-1].reason)
+
+
+def test_after_the_window_nothing_is_left_of_a_family_whose_jobs_have_ended(ledger: Ledger) -> None:
+    job = _failed(ledger)
+    ledger.now += POLICY.window_ms
+    ledger.due("forget", family_of_job(job))
+    assert ledger.families[family_of_job(job)].is_empty
+    assert ledger.documents == {}
+
+
+def test_an_unfinished_job_is_never_forgotten_nor_its_document(ledger: Ledger) -> None:
+    job = ledger.started()
+    ledger.now += 10 * POLICY.window_ms
+    ledger.due("forget", job)
+    assert job in ledger.documents
+    assert job in ledger.families[family_of_job(job)].jobs
+
+
+def test_a_document_that_no_job_has_goes_at_once(ledger: Ledger) -> None:
+    job = ledger.submit()
+    ledger.documents["f-nobody"] = ledger.documents[job]
+    ledger.due("forget", "f-nobody")
+    assert list(ledger.documents) == [job]
+
+
+def test_a_stub_that_makes_room_takes_its_document_along(ledger: Ledger) -> None:
+    jobs = [_failed(ledger, submission=f"s{n}") for n in range(MAX_STUBS + 3)]
+    assert list(ledger.families[family_of_job(jobs[0])].done) == jobs[3:]
+    assert list(ledger.documents) == jobs[3:]
+
+
+# the shell
+
+
+@pytest.fixture(params=["memory", "rocksdb"])
+def owner(request: pytest.FixtureRequest, tmp_path: Path) -> Owner:
+    made = Owner(tmp_path, request.param)
+    made.send("", PolicySet("inbox", POLICY.json()))
+    return made
+
+
+def _ticks(owner: Owner, hours: int) -> None:
+    for _ in range(hours):
+        owner.tick(HOUR)
+
+
+def test_what_ended_is_gone_some_time_after_its_windows_and_what_has_not_stays(owner: Owner) -> None:
+    jobs = [owner.submit(f"h{n}") for n in range(5)]
+    for job in jobs[1:]:
+        owner.finish(job)
+    _ticks(owner, 18)
+    assert [len(rows) for rows in owner.rows()] == [5, 5]
+    _ticks(owner, 24)
+    assert [len(rows) for rows in owner.rows()] == [5, 1]
+    _ticks(owner, 60)
+    assert owner.rows() == ([family_of_job(jobs[0])], [jobs[0]])
+
+
+def test_a_payload_that_was_forgotten_runs_again_as_if_new(owner: Owner) -> None:
+    job = owner.submit("h")
+    owner.finish(job)
+    _ticks(owner, 100)
+    assert owner.rows() == ([], [])
+    again = owner.submit("h", "s2")
+    assert [fact.status for fact in owner.facts() if fact.job_id == again] == ["job-queued"]
+
+
+def test_what_is_read_again_after_it_was_forgotten_stays_forgotten(owner: Owner) -> None:
+    job = owner.submit("h")
+    owner.finish(job)
+    _ticks(owner, 100)
+    said = len(owner.facts())
+    owner.recover()
+    owner.apply(owner.log)
+    assert owner.rows() == ([], [])
+    assert len(owner.facts()) == said
+
+
+def test_the_tombstones_of_what_was_forgotten_say_which_message_they_include(owner: Owner) -> None:
+    job = owner.submit("h")
+    owner.finish(job)
+    _ticks(owner, 100)
+    for table, key in (("families", family_of_job(job)), ("documents", job)):
+        log = owner.publisher.records[f"jobstream-orchestrator-{table}-changelog"]
+        _, value, headers = [record for record in log if record[0] == key.encode()][-1]
+        assert value is None
+        assert int(dict(headers)["offset"]) > 3
+
+
+def test_a_message_for_a_job_that_is_unknown_leaves_no_row(owner: Owner) -> None:
+    owner.send("f", Claim("f-nobody", 1, "q", HOLDER, "c"))
+    owner.send("f", Report("completed", "f-nobody", 1, HOLDER))
+    assert owner.rows() == ([], [])
+
+
+def test_a_job_decides_equally_again_where_its_document_was_dropped_in_the_same_batch(owner: Owner) -> None:
+    job = owner.submit("h")
+    family = family_of_job(job)
+    owner.send(family, Claim(job, 1, "q", HOLDER, "c"))
+    batch = [
+        owner.append(family, Report("failed", job, 1, HOLDER)),
+        owner.append(family, Due("forget", job, 1, 0), HOUR),
+    ]
+    batch.append(owner.append(family, Due("forget", job, 1, 0), POLICY.document_ms))
+
+    checks = iter((True, False))
+
+    def crash() -> None:
+        if not next(checks):
+            raise KeyboardInterrupt
+
+    # between the publishing and the writing of the family
+    owner.partition._check = crash
+    with pytest.raises(KeyboardInterrupt):
+        owner.apply(batch)
+    said = owner.facts()[-1]
+    owner.recover()
+    owner.apply(batch)
+    assert owner.facts()[-1] == said
+    assert owner.rows() == ([family], [])
+
+
+def test_a_document_whose_family_was_never_written_is_found_and_goes(owner: Owner) -> None:
+    job = owner.submit("h")
+    document = owner.tables.document(0, job)
+    owner.tables.document_row(0, "0-orphan", document, 1).write()
+    _ticks(owner, 3)
+    assert owner.rows()[1] == [job]
+
+
+def _stubs(owner: Owner, count: int) -> None:
+    for number in range(count):
+        stub = Stub("s", Status.COMPLETED, 3, 1, START)
+        owner.tables.family_row(0, Family(f"{number:020x}", 1, done={f"{number:020x}-1": stub})).write()
+
+
+def test_a_tick_looks_at_a_bounded_number_of_rows_and_makes_a_bounded_number_of_messages(owner: Owner) -> None:
+    _stubs(owner, 2 * LOOKED_AT)
+    sweep = Sweep(0, owner.tables)
+    late = START + 2 * POLICY.window_ms
+    looked = []
+    inner = owner.tables.family
+    owner.tables.family = lambda *names: looked.append(names) or inner(*names)  # type: ignore[method-assign]
+    counts = []
+    for number in range(40):
+        before = len(looked)
+        counts.append(len(sweep.step(At(0, number, START), POLICY)))
+        assert len(looked) - before <= LOOKED_AT
+    assert sum(counts) == 0
+    assert {name for _, name in looked} == {f"{number:020x}" for number in range(2 * LOOKED_AT)}
+    found = [due.job_id for number in range(40) for due in sweep.step(At(0, number, late), POLICY)]
+    assert set(found) == {f"{number:020x}" for number in range(2 * LOOKED_AT)}
+    assert max(len(Sweep(0, owner.tables).step(At(0, 0, late), POLICY)) for _ in range(5)) <= MAX_DUE
+
+
+def test_a_partition_at_rest_needs_no_ticks_until_something_can_be_forgotten(owner: Owner) -> None:
+    job = owner.submit("h")
+    owner.finish(job)
+    assert owner.partition.needs_ticks(owner.now)
+    _ticks(owner, 2)
+    assert not owner.partition.needs_ticks(owner.now)
+    assert not owner.partition.needs_ticks(START + POLICY.document_ms - 100)
+    assert owner.partition.needs_ticks(START + POLICY.document_ms + 100)
