@@ -1,17 +1,15 @@
 """The command of a job: words and environment, never a line for a shell (spec §2.3)."""
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
+from pydantic import ValidationError
 
+from pipeline.jobtypes.words import UnknownParameterError, substituted
 from pipeline.work.errors import AttemptError
 from pipeline.work.worker_config import CommandConfig, JobWorkerConfig, TypeConfig
-
-_PARAMETER = re.compile(r"\$(\w+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +24,10 @@ class Command:
 def build(document: Mapping[str, Any], worker_config: JobWorkerConfig | None) -> Command:
     """Return a job's command.
 
-    A worker with a configuration runs only what that holds for the job's type; without one it runs `params._command`,
-    else the document's `command`, split as a shell would. Raises AttemptError if there is none, if it can't be split,
-    and if an argument names a parameter that the job doesn't have.
+    A worker with a configuration runs only what that holds for the job's type. Without one it runs what the gate
+    resolved for a registered type, as it is; else `params._command`, else the document's `command`, split as a shell
+    would. Raises AttemptError if there is none, if it can't be split, and if an argument names a parameter that the
+    job doesn't have.
     """
     params = document.get("params") or {}
     if worker_config is not None:
@@ -36,7 +35,10 @@ def build(document: Mapping[str, Any], worker_config: JobWorkerConfig | None) ->
         if entry is None:
             raise AttemptError(f"this worker has no command for job type {document.get('type')!r}")
         return _of(entry.command, params, entry)
-    line = params.get("_command") or document.get("command")
+    given = document.get("command")
+    if isinstance(given, Mapping):
+        return _resolved(given)
+    line = params.get("_command") or given
     if not line or not isinstance(line, str):
         raise AttemptError("the job has no command: neither a worker configuration nor params._command")
     return _of(split(line), params, None)
@@ -54,31 +56,31 @@ def split(line: str) -> CommandConfig:
 
 
 def substitute(arguments: Sequence[str], params: Mapping[str, Any]) -> list[str]:
-    """Replace each argument that is exactly `$word` by that parameter's text; a list's items become one each.
+    """Replace each argument that is exactly `$word` by that parameter's text (`pipeline.jobtypes.words`).
 
     What came from a parameter is not looked at again, and nothing is replaced inside a longer argument. Raises
     AttemptError for an unknown parameter.
     """
-    words: list[str] = []
-    for argument in arguments:
-        named = _PARAMETER.fullmatch(argument)
-        if named is None:
-            words.append(argument)
-            continue
-        if named[1] not in params:
-            raise AttemptError(f"argument {argument} names a parameter that the job doesn't have")
-        value = params[named[1]]
-        words.extend(map(_text, value) if isinstance(value, list | tuple) else [_text(value)])
-    return words
+    try:
+        return substituted(arguments, params, braces=False)
+    except UnknownParameterError as error:
+        raise AttemptError(f"argument {error} names a parameter that the job doesn't have") from error
+
+
+def _resolved(command: Mapping[str, Any]) -> Command:
+    """Return the command that the gate resolved: its values came from a submitter, and none of them is a `$word`."""
+    try:
+        config = CommandConfig.model_validate(command)
+    except ValidationError as error:
+        raise AttemptError(f"the job's command can't be read: {error.errors()[0]['msg']}") from error
+    return _checked((config.path, *config.options, *config.arguments), config, None)
 
 
 def _of(config: CommandConfig, params: Mapping[str, Any], entry: TypeConfig | None) -> Command:
-    argv = (config.path, *config.options, *substitute(config.arguments, params))
+    return _checked((config.path, *config.options, *substitute(config.arguments, params)), config, entry)
+
+
+def _checked(argv: tuple[str, ...], config: CommandConfig, entry: TypeConfig | None) -> Command:
     if any("\0" in word for word in argv):
         raise AttemptError("the command holds a NUL character")
     return Command(argv, {variable.key: variable.value for variable in config.env}, entry)
-
-
-def _text(value: Any) -> str:
-    """Return what `str` does, but JSON for what has structure."""
-    return orjson.dumps(value, default=str).decode() if isinstance(value, dict | list) else str(value)

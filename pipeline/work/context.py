@@ -23,7 +23,6 @@ def build(
         **(document.get("params") or {}),
         "job_priority": document.get("priority"),
         **container,
-        "container_image_urls": document.get("container_image_urls"),
         "container_image_id": image_id,
         "_prov": {"wasGeneratedBy": f"task_id:{task_id}"},
         "_force_ingest": document.get("publish_overwrite_ok") is True,

@@ -12,13 +12,27 @@ from pipeline.work.command import Command
 from pipeline.work.errors import AttemptError
 from pipeline.work.place import Limits, Place, time_limit
 
+_CONTAINER = (
+    "container_image_name",
+    "container_image_url",
+    "container_image_urls",
+    "container_mappings",
+    "runtime_options",
+)
+
 
 def container_fields(document: Mapping[str, Any], command: Command) -> dict[str, Any]:
-    """Return the document's container fields, those of the worker's configuration where it overrides the image."""
-    names = ("container_image_name", "container_image_url", "container_mappings", "runtime_options")
-    if command.config is not None and command.config.overrides_image:
-        return {name: getattr(command.config, name) for name in names}
-    return {name: document.get(name) for name in names}
+    """Return the document's container fields, those of the worker's configuration where it overrides the image.
+
+    It overrides only with both name and URL; then mappings and options are its own, and the URLs too if it has some
+    (spec §2.3).
+    """
+    own = {name: document.get(name) for name in _CONTAINER}
+    config = command.config
+    if config is None or not config.overrides_image:
+        return own
+    theirs = {name: getattr(config, name) for name in _CONTAINER}
+    return theirs | {"container_image_urls": config.container_image_urls or own["container_image_urls"]}
 
 
 def build(document: Mapping[str, Any], command: Command, place: Place, labels: Labels, directory: Path) -> RunSpec:

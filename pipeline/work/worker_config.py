@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class _Model(BaseModel):
@@ -59,8 +60,15 @@ class JobWorkerConfig(_Model):
 
     @classmethod
     def load(cls, path: Path) -> "JobWorkerConfig":
-        """Read a file; raises ValueError, naming it and what is wrong."""
+        """Read a file; raises ValueError, naming it and everything that is wrong."""
+        # only a worker that has such a file pays for what checks it
+        from pipeline.jobtypes import check
+        from pipeline.jobtypes.problems import InvalidError
+
         try:
-            return cls.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError) as error:
+            raw = orjson.loads(path.read_bytes())
+            if found := check.problems(check.Kind.JOB_WORKER, raw, path.name):
+                raise InvalidError(found)
+            return cls.model_validate({key: value for key, value in raw.items() if value is not None})
+        except (OSError, ValueError) as error:
             raise ValueError(f"{path} is no job_worker.json: {error}") from error

@@ -50,6 +50,33 @@ def test_a_command_line_is_split_as_a_shell_would_and_never_run_by_one() -> None
     assert built.argv == ("prog", "a b", ";", "rm", "-rf", "/", "$(x)", "`y`", ">", "z")
 
 
+def test_what_the_gate_resolved_runs_word_by_word_as_it_is() -> None:
+    resolved = {"path": "/p", "options": [], "arguments": ["$a", "x y", ""], "env": [{"key": "K", "value": "$a"}]}
+    built = command.build({"params": {"a": 1, "_command": "other"}, "command": resolved}, None)
+    assert (built.argv, built.env) == (("/p", "$a", "x y", ""), {"K": "$a"})
+
+
+@pytest.mark.parametrize("broken", [{}, {"path": ""}, {"path": "/p", "arguments": "x"}, {"path": "/p", "options": [1]}])
+def test_a_resolved_command_that_is_none_is_an_error(broken: dict[str, Any]) -> None:
+    with pytest.raises(AttemptError, match="command"):
+        command.build({"params": {"_command": "other"}, "command": broken}, None)
+
+
+def test_a_workers_image_brings_its_own_urls_mappings_and_options() -> None:
+    entry = {"type": "t", "command": {"path": "p"}, "container_image_name": "theirs", "runtime_options": {"cpus": 1}}
+    document = {"type": "t", "container_image_name": "own", "container_image_urls": {"arm": "own"}}
+
+    def fields(**more: Any) -> dict[str, Any]:
+        config = JobWorkerConfig.model_validate({"configs": [{**entry, **more}]})
+        return request.container_fields(document, command.build(document, config))
+
+    assert fields()["container_image_name"] == "own"
+    overridden = fields(container_image_url="u")
+    assert (overridden["container_image_name"], overridden["runtime_options"]) == ("theirs", {"cpus": 1})
+    assert overridden["container_image_urls"] == {"arm": "own"}
+    assert fields(container_image_url="u", container_image_urls={"arm": "a"})["container_image_urls"] == {"arm": "a"}
+
+
 def test_a_workers_configuration_decides_alone() -> None:
     config = JobWorkerConfig.model_validate(
         {"configs": [{"type": "t", "command": {"path": "p", "options": ["$lit"], "arguments": ["$a"]}}]}
