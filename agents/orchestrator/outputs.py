@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
+from confluent_kafka import KafkaError
 
 from agents.bus import DeliveryError, Headers, Outcome, Publisher
 from agents.orchestrator.tables import Row
@@ -19,7 +20,23 @@ from pipeline.messages.inbox import Due, Inbox, OutputRefused
 from pipeline.messages.report import TICK, WorkerReport
 from pipeline.topology import Topic, Topology
 
+#: The record itself is too large: its job fails for it. Facts never are (`pipeline.ledger.case`).
+_TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
+#: The topic isn't there: of a run topic that is the fault of the jobs that ask for this queue.
+_NO_TOPIC = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.TOPIC_EXCEPTION,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+    }
+)
+
 log = structlog.stdlib.get_logger(__name__)
+
+
+class RefusedError(Exception):
+    """The broker refuses what is no record's own fault: nothing may be acknowledged until that is put right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +111,10 @@ class Outputs:
         return Output(self._topology.dead, key or b"", value, 0, headers)
 
     async def publish(self, outputs: Iterable[Output], partition: int) -> None:
-        """Publish all and await all deliveries; what is refused comes back through the inbox as a message.
+        """Publish all and await all deliveries; what is refused for its own fault comes back as a message.
 
-        Raises DeliveryError where a record could not be delivered for a reason that a retry may cure.
+        That is what is too large, and what is for a queue that has no topic. Raises DeliveryError where a record could
+        not be delivered for a reason that a retry may cure, RefusedError where the broker's settings must change first.
         """
         sent = list(outputs)
         outcomes = await self._deliver([(o.topic, o.key, o.value, o.partition, o.headers) for o in sent])
@@ -105,14 +123,20 @@ class Outputs:
             if isinstance(outcome, DeliveryError):
                 if not outcome.refused:
                     raise outcome
-                log.error(
-                    "the broker refused an output", topic=output.topic.name, job=output.job_id, error=str(outcome)
-                )
+                name = output.topic.name
+                log.error("the broker refused an output", topic=name, job=output.job_id, error=str(outcome))
+                if not self._is_its_own_fault(output, outcome):
+                    raise RefusedError(f"{name}: {outcome}: put right the topic or this process's rights") from outcome
                 if output.job_id:
                     refused = OutputRefused(output.job_id, output.topic.name, str(outcome)[:500])
                     refusals.append(self.inbox(Inbox(output.family, refused), partition))
         if refusals:
             await self.publish(refusals, partition)
+
+    def _is_its_own_fault(self, output: Output, refusal: DeliveryError) -> bool:
+        if refusal.code in _NO_TOPIC:
+            return self._topology.queue_of(output.topic.name) is not None
+        return refusal.code in _TOO_LARGE and output.topic != self._topology.events
 
     async def back(self, rows: list[Row]) -> None:
         """Write the changelog records of rows and await them; raises DeliveryError where one was not delivered."""

@@ -16,8 +16,13 @@ from pipeline.messages.command import STOP, Command
 from pipeline.messages.fact import Fact
 from pipeline.messages.inbox import Inbox
 from pipeline.messages.run import CLAIM_HEADER, HOLDER_HEADER, REFUSED, RESULT_HEADER, WITHDRAWN, Run
-from pipeline.shortening import short_error
+from pipeline.shortening import cut_text, fitted, short_error
 from pipeline.statuses import Status
+from pipeline.topology import KIB
+
+#: Bytes of a fact's document, and characters of its error and of its reason: a fact always fits a record.
+_DOCUMENT_LIMIT = 600 * KIB
+_ERROR_LENGTH, _REASON_LENGTH = 16 * KIB, 1000
 
 #: Looks a document up by job id; None where the tables hold none.
 Documents = Callable[[str], Document | None]
@@ -73,10 +78,10 @@ class Case:
             job_id,
             (job.submission_id, job.seq, job.attempt),
             status,
-            orjson.dumps(body, default=str).decode(),
+            fitted(body, _DOCUMENT_LIMIT),
             reason,
-            _text(body.get("error")),
-            _text(body.get("short_error")),
+            _text(body.get("error"), _ERROR_LENGTH),
+            _text(body.get("short_error"), _REASON_LENGTH),
         )
         return job
 
@@ -185,12 +190,12 @@ class Case:
                 self.at.offset,
                 len(self.decision.facts),
                 __version__,
-                reason or None,
+                cut_text(reason, _REASON_LENGTH) or None,
                 error,
                 short,
             )
         )
 
 
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+def _text(value: object, longest: int) -> str | None:
+    return None if value is None else cut_text(str(value), longest)
