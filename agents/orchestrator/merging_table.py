@@ -92,7 +92,11 @@ class MergingTable(Table):  # type: ignore[misc]  # Faust is untyped here
             self.data.set_persisted_offset(changelog, offset)
 
     def apply_changelog_batch(self, batch: Iterable[EventT]) -> None:
-        """Take over recovered records, each only where it includes at least as much as what is here."""
+        """Take over recovered records, each only where it includes at least as much as what is here.
+
+        While rows are set back the persisted offset stays before the records that did it: what is known of them is in
+        memory alone, and a process that ends before they are written again must leave it to the next to find them.
+        """
         ends: dict[TP, int] = {}
         for event in batch:
             message = event.message
@@ -100,6 +104,8 @@ class MergingTable(Table):  # type: ignore[misc]  # Faust is untyped here
             self._merge(message.partition, message.key, message.value, message.headers)
         if self._is_rocksdb:
             for changelog, offset in ends.items():
+                if self._set_back.get(changelog.partition):
+                    continue
                 self.data.set_persisted_offset(changelog, offset)
 
     def take_set_back(self, partition: int) -> dict[bytes, bytes]:

@@ -1,0 +1,71 @@
+"""What a table takes over from its changelog, and how far it says that it has read it (design §4)."""
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from faust.types import TP
+
+from agents.orchestrator.merging_table import MergingTable, pack
+from tests.unit.partition_support import Owner, tables
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> MergingTable:
+    return tables(tmp_path, "rocksdb")._families
+
+
+def _event(table: MergingTable, offset: int, key: bytes, value: bytes | None, headers: object = ()):  # type: ignore[no-untyped-def]
+    changelog = TP(table.changelog_topic_name, 0)
+    message = SimpleNamespace(tp=changelog, offset=offset, partition=0, key=key, value=value, headers=headers)
+    return SimpleNamespace(message=message)
+
+
+def _persisted(table: MergingTable) -> int | None:
+    return table.data.persisted_offset(TP(table.changelog_topic_name, 0))
+
+
+def test_what_includes_less_than_the_row_sets_nothing_back(table: MergingTable) -> None:
+    table.apply_changelog_batch([_event(table, 0, b"k", pack(7, b"new")), _event(table, 1, b"k", pack(3, b"old"))])
+    assert table.get_row(0, b"k") == pack(7, b"new")
+    assert table.take_set_back(0) == {b"k": pack(7, b"new")}
+
+
+def test_a_tombstone_counts_by_the_offset_that_it_includes(table: MergingTable) -> None:
+    late = [("offset", b"3")]
+    table.apply_changelog_batch([_event(table, 0, b"k", pack(7, b"new")), _event(table, 1, b"k", None, late)])
+    assert table.get_row(0, b"k") == pack(7, b"new")
+    table.apply_changelog_batch([_event(table, 2, b"k", None, [("offset", b"8")])])
+    assert table.get_row(0, b"k") is None
+
+
+def test_what_was_set_back_is_read_again_after_a_restart_until_it_is_written_again(table: MergingTable) -> None:
+    table.apply_changelog_batch([_event(table, 0, b"k", pack(7, b"new"))])
+    assert _persisted(table) == 0
+    table.apply_changelog_batch([_event(table, 1, b"k", pack(3, b"old")), _event(table, 2, b"j", pack(4, b"x"))])
+    table.apply_changelog_batch([_event(table, 3, b"i", pack(5, b"x"))])
+    assert _persisted(table) == 0
+    # taken, but not yet written: the process may end in between
+    assert table.take_set_back(0)
+    table.delivered(0, 4)
+    assert _persisted(table) == 0
+
+
+def test_once_another_has_written_it_again_nothing_holds_the_offset_back(table: MergingTable) -> None:
+    table.apply_changelog_batch([_event(table, 0, b"k", pack(7, b"new")), _event(table, 1, b"k", pack(3, b"old"))])
+    assert _persisted(table) is None
+    table.apply_changelog_batch([_event(table, 2, b"k", pack(7, b"new"))])
+    assert _persisted(table) == 2
+
+
+def test_what_was_set_back_is_written_again_before_anything_is_applied(tmp_path: Path) -> None:
+    owner = Owner(tmp_path, "rocksdb")
+    job = owner.submit("h")
+    families = owner.tables._families
+    key = job.partition("-")[0].encode()
+    row = families.get_row(0, key)
+    families.apply_changelog_batch([_event(families, 9, key, pack(-1, b"stale"))])
+    asyncio.run(owner.partition.recover())
+    log = owner.publisher.records["jobstream-orchestrator-families-changelog"]
+    assert log[-1][:2] == (key, row)
