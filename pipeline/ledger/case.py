@@ -46,6 +46,17 @@ class Case:
         """The family as decided so far."""
         return self.decision.family
 
+    @property
+    def full(self) -> str | None:
+        """Why the family takes no more unfinished jobs, None while it does: its row must fit a record."""
+        most = self.policy.max_unfinished
+        if len(self.family.jobs) < most:
+            return None
+        return (
+            f"{most} jobs with this payload hash are unfinished: "
+            "wait for some to end, or raise JOBSTREAM_LEDGER__MAX_UNFINISHED"
+        )
+
     def document(self, job_id: str) -> Document:
         """Return the job's document; a blank one where it is lost, so that the job can still end."""
         found = self.decision.documents.get(job_id) or self._documents(job_id)

@@ -87,6 +87,8 @@ def _retry(case: Case, control: Control, stub: Stub, arguments: Mapping[str, Any
         blocking = control.job_id
     if blocking is not None and arguments.get("force") is not True:
         case.refuse(control.job_id, CONTROL_REFUSED, f"retry: {blocking} blocks it; force it to run all the same")
+    elif case.full is not None:
+        case.refuse(control.job_id, CONTROL_REFUSED, f"retry: {case.full}")
     elif not case.has_document(control.job_id):
         case.refuse(
             control.job_id, CONTROL_REFUSED, f"retry: a job that is {stub.status} kept no document; submit again"

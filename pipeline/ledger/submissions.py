@@ -33,12 +33,8 @@ def _take(case: Case, message: Submitted, new: NewJob, original: str | None) -> 
     if original is not None:
         _duplicate(case, new.job_id, job, original)
         del case.decision.documents[new.job_id]
-    elif len(case.family.jobs) >= case.policy.max_unfinished:
-        error = (
-            f"{case.policy.max_unfinished} jobs with this payload hash are unfinished: "
-            "wait for some to end, or raise JOBSTREAM_LEDGER__MAX_UNFINISHED"
-        )
-        case.fail(new.job_id, job, error, "family-full")
+    elif case.full is not None:
+        case.fail(new.job_id, job, case.full, "family-full")
     else:
         job = case.record(new.job_id, job, Status.QUEUED)
         case.keep(new.job_id, job)
