@@ -15,7 +15,7 @@ from pipeline.codec import Codec, DecodeError
 from pipeline.identity import family_of_job, token_is_valid
 from pipeline.messages.control import ACTIONS, ControlRequest
 from pipeline.messages.inbox import Body, Control, Heartbeat, Held, Inbox, Report, Source, Tick
-from pipeline.messages.report import HEARTBEAT, OF_ATTEMPTS, TICK, WorkerReport
+from pipeline.messages.report import FINAL, HEARTBEAT, OF_ATTEMPTS, TICK, WorkerReport
 from pipeline.topology import REPORT_LIMIT, Topology
 
 #: Characters of a holder, job id or operator's name.
@@ -65,7 +65,8 @@ class Reports:
         self._check_partition(job, partition)
         if report.attempt < 1 or not token_is_valid(self._key, job, report.attempt, report.holder, report.token):
             raise DeadLetterError(f"the token is not that of attempt {report.attempt} of job {job} and this holder")
-        if not _is_object(report.result):
+        # a final report ends its attempt whatever its result is like: the ledger says what was wrong with it
+        if report.kind not in FINAL and not _is_object(report.result):
             raise DeadLetterError(f"the result of job {job} is not a JSON object")
         return Report(report.kind, job, report.attempt, report.holder, report.result), family_of_job(job)
 

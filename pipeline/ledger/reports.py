@@ -13,7 +13,9 @@ from pipeline.ledger.state import Job, Phase, Stub
 from pipeline.messages import report as kinds
 from pipeline.messages.command import PERMIT, Command
 from pipeline.messages.inbox import Report
+from pipeline.shortening import short_error
 from pipeline.statuses import REFUSED, Status
+from pipeline.submission.numbers import check_depth
 
 _ENDS = {kinds.COMPLETED: Status.COMPLETED, kinds.FAILED: Status.FAILED}
 
@@ -51,11 +53,19 @@ def _repeats(stub: Stub | None, report: Report) -> bool:
 
 
 def _result(report: Report) -> dict[str, Any]:
+    """Return what the worker reports; what is wrong with it where it can't be read, so that the attempt ends at least.
+
+    Texts nest no deeper here than in submissions: what nests deeper could be read, and not be written again.
+    """
     try:
         result = orjson.loads(report.result)
-    except orjson.JSONDecodeError:
-        return {}
-    return result if isinstance(result, dict) else {}
+        if not isinstance(result, dict):
+            raise ValueError("it is no JSON object")
+        check_depth(result)
+    except ValueError as problem:
+        error = f"the worker's result can't be read: {str(problem)[:200]}"
+        return {"error": error, "short_error": short_error(error), "category": "unreadable", "reason": error}
+    return result
 
 
 def _started(case: Case, report: Report, job: Job, result: Mapping[str, Any]) -> None:

@@ -18,6 +18,8 @@ HEARTBEAT = "heartbeat"
 TICK = "tick"
 #: Kinds that speak of one attempt.
 OF_ATTEMPTS = frozenset({STARTED, COMPLETED, FAILED, RELEASE, PUBLISH})
+#: Kinds that end their attempt for good.
+FINAL = frozenset({COMPLETED, FAILED})
 
 
 @dataclass(frozen=True, slots=True)

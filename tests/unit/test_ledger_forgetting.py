@@ -80,18 +80,6 @@ def test_a_stub_that_makes_room_takes_its_document_along(ledger: Ledger) -> None
     assert list(ledger.documents) == jobs[3:]
 
 
-def test_a_retry_is_refused_while_the_family_has_as_many_unfinished_jobs_as_it_may() -> None:
-    ledger = Ledger(Policy(max_unfinished=1))
-    first = _failed(ledger)
-    other = ledger.submit(submission="s2")
-    ledger.control("retry", first, force=True)
-    assert ledger.statuses(first)[-1] == "control-refused"
-    assert "MAX_UNFINISHED" in str(ledger.of(first)[-1].reason)
-    ledger.control("revoke", other)
-    ledger.control("retry", first, force=True)
-    assert ledger.statuses(first)[-1] == "job-queued"
-
-
 # the shell
 
 
