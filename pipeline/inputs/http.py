@@ -18,12 +18,12 @@ from yarl import URL
 
 from pipeline.inputs.backends import Backends
 from pipeline.inputs.errors import InputError, MissingError, RefusedError, RestartError, RetriableError
-from pipeline.inputs.masking import masked, without_secrets
 from pipeline.inputs.patience import Patience
 from pipeline.inputs.policy import Policy
 from pipeline.inputs.request import Input
 from pipeline.inputs.source import Part
 from pipeline.inputs.version import Version
+from pipeline.masking import masked, without_secrets
 
 T = TypeVar("T")
 #: Bytes that are handed over at once.

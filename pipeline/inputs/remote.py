@@ -8,11 +8,11 @@ from typing import Any
 
 from pipeline.inputs.backends import Backends
 from pipeline.inputs.errors import InputError, MissingError, RefusedError, RetriableError
-from pipeline.inputs.masking import without_secrets
 from pipeline.inputs.patience import Patience
 from pipeline.inputs.request import Input
 from pipeline.inputs.source import Part
 from pipeline.inputs.version import Version
+from pipeline.masking import without_secrets
 
 #: Bytes of one read: of an object store, a request.
 _READ = 8 << 20

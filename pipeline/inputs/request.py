@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from pipeline.inputs.errors import RefusedError
-from pipeline.inputs.masking import masked
+from pipeline.masking import masked
 from pipeline.work import files
 
 #: Names in a work directory that are not the job's to choose.
