@@ -12,7 +12,7 @@ import orjson
 from agents.bus import Delivered, Publisher
 from agents.registry import codec
 from ops.reading.facts import FINAL, FactReader, Follower, document_of, status_of
-from pipeline.identity import family_of_hash, payload_hash
+from pipeline.identity import family_of_payload, payload_hash, type_of
 from pipeline.messages.fact import Fact
 from pipeline.messages.inbox import Rejected, Submitted
 from pipeline.settings import Settings
@@ -39,7 +39,7 @@ class Submission:
     @property
     def family(self) -> str:
         """The family that its jobs are of, where it brings no payload hash of its own."""
-        return family_of_hash(payload_hash(self.payload))
+        return family_of_payload(payload_hash(self.payload), type_of(self.job_type))
 
     def record(self) -> dict[str, Any]:
         """Return the record that the codec encodes."""

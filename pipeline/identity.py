@@ -18,6 +18,8 @@ UNHASHED_KEYS = ("_disk_usage", "_sciflo_job_num", "_sciflo_wuid")
 FAMILY_LENGTH = 20
 _SUFFIX_LENGTH = 12
 _TYPE_PREFIX = re.compile(r"^\w+?:")
+#: What registered job types are called (spec §2.1).
+_REGISTRABLE = re.compile(r"job-[^:]+:.+", re.DOTALL)
 _ATTEMPTS = uuid.UUID("6f1f9c5e-0f1b-5f57-9f52-0a8a6a1f7a11")
 
 
@@ -35,6 +37,25 @@ def payload_hash(payload: Mapping[str, Any]) -> str:
 def family_of_hash(hash_: str, principal: str | None = None) -> str:
     """Return the family id of a payload hash; a principal scopes a hash that the caller chose."""
     return hashlib.sha256(f"{principal or ''}\0{hash_}".encode()).hexdigest()[:FAMILY_LENGTH]
+
+
+def family_of_payload(hash_: str, job_type: str) -> str:
+    """Return the family id of a computed payload hash; `job_type` is bare (`type_of`).
+
+    Registered types (`job-NAME:VERSION`) have families of their own: their payloads hold parameters alone, and two
+    types that take the same ones don't do the same. What such a name is follows from the submission itself, never from
+    what is registered at the time: a redelivered submission is in the same family.
+    """
+    return family_of_hash(f"{hash_}\0{job_type}" if is_registrable(job_type) else hash_)
+
+
+def is_registrable(job_type: str) -> bool:
+    """Say whether a bare job type is named as registered ones are.
+
+    >>> is_registrable("job-hello:v1.0"), is_registrable("hello")
+    (True, False)
+    """
+    return _REGISTRABLE.fullmatch(job_type) is not None
 
 
 def job_id(family: str, submission_id: str, hash_: str, creator: str, queue: str) -> str:

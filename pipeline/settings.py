@@ -49,6 +49,7 @@ class GateSettings(_Section):
     lag_limit: int = Field(1000, ge=1, description="inbox messages behind, a partition, above which submissions pause")
     creators_file: Path | None = Field(None, description="orchestrator_jobs.json; none: only the catch-all")
     creators_dir: Path | None = Field(None, description="the one directory that job creators may be loaded from")
+    job_types_dir: Path | None = Field(None, description="folder of job types that the gate registers when it starts")
     hard_limit_gap: int = Field(300, ge=0, description="s between soft and hard time limit at least (spec §1.5)")
     auto_declare: bool = Field(True, description="declare a job type's queue when its first job comes")
     max_queues: int = Field(1000, ge=1, description="queues that may be declared on the way; more are refused")

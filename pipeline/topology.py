@@ -119,8 +119,10 @@ class Topology:
 
     @property
     def settings(self) -> Topic:
-        """Queues declared and paused (`queue/NAME`), workers draining (`worker/ID`), as JSON."""
-        return self._topic("jobs.settings", 1, "queue/… worker/…", "gate, operators", None, None, compacted=True)
+        """Queues declared and paused (`queue/NAME`), workers draining (`worker/ID`), job types (`jobtype/ID`): JSON."""
+        return self._topic(
+            "jobs.settings", 1, "queue/… worker/… jobtype/…", "gate, operators", None, None, compacted=True
+        )
 
     @property
     def inbox(self) -> Topic:

@@ -1,7 +1,8 @@
 """The gate: the only door into the inbox (design §3). Plain threads over confluent-kafka; its only state is on topics.
 
 `gate` starts the threads, each a `loop` (consume, decide, publish, await, commit); `submissions` and `reports` decide
-what a record becomes, `dead` what becomes of one that is none; `queues` declares queues, `lag` says when
-submissions wait; `pool` runs job creators.
-May import: `pipeline`, `agents.bus`, `agents.admin`, `agents.offsets`, `agents.registry`, `agents.logging`.
+what a record becomes, `dead` what becomes of one that is none; `queues` declares queues, `job_types`
+knows the registered types, `lag` says when submissions wait; `pool` runs job creators.
+May import: `pipeline`, `agents.bus`, `agents.admin`, `agents.offsets`, `agents.registry`, `agents.job_types`,
+`agents.logging`.
 """

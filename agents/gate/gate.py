@@ -2,20 +2,28 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import structlog
 
 from agents import admin as topics
 from agents.bus import Publisher
+from agents.gate.job_types import JobTypes
 from agents.gate.lag import Lag
 from agents.gate.loop import Loop
 from agents.gate.queues import Queues
 from agents.gate.reports import Reports
 from agents.gate.submissions import Submissions
+from agents.job_types import publish
 from agents.registry import codec
+from pipeline.jobtypes import files
+from pipeline.jobtypes.job_type import JobType
+from pipeline.jobtypes.problems import InvalidError
 from pipeline.settings import Settings
 from pipeline.submission import creators
+from pipeline.submission.errors import CreatorsError
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -23,6 +31,8 @@ log = structlog.stdlib.get_logger(__name__)
 EXIT_CODE = 70
 #: Seconds that each thread gets to end.
 _JOIN = 30.0
+#: Seconds for which a start waits for the broker, whose new topics have no leaders at first; and between two tries.
+_START, _PAUSE = 60.0, 0.2
 
 
 def _end_process() -> None:
@@ -44,9 +54,12 @@ class Gate:
         self._publisher = Publisher(settings, topology.name("jobstream-gate-queues"))
         admin = topics.client(settings, "jobstream-gate")
         self._lag = Lag(settings)
+        self._own_types = _types_of(settings.gate.job_types_dir)
         self._queues = Queues(settings, admin, self._publisher)
+        self._job_types = JobTypes(self._queues.catch_up)
+        self._queues.heard = self._job_types.fold
         made = creators.load(settings.gate.creators_file, settings.gate.creators_dir)
-        self._submissions = Submissions(settings, codec(settings), made, self._queues)
+        self._submissions = Submissions(settings, codec(settings), made, self._queues, self._job_types)
         reports = Reports(topology, codec(settings), settings.key())
         self._loops = [
             Loop(
@@ -64,31 +77,64 @@ class Gate:
                 forwarded=self._lag.count,
             ),
         ]
-        self._threads: list[threading.Thread] = []
+        self._working: list[threading.Thread] = []
+        self._watching: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Start the threads. Raises TopicError where the topics aren't as the settings have them."""
+        """Start the threads, once all registered job types are known.
+
+        Raises TopicError where the topics aren't as the settings have them, OSError where the broker can't be reached.
+        """
         topics.check_ready(self._settings)
-        work: dict[str, Callable[[], None]] = {loop.name: loop.run for loop in self._loops}
-        work["jobstream-gate-settings"] = lambda: self._queues.follow(self._stop.is_set)
-        work["jobstream-gate-lag"] = lambda: self._lag.watch(self._stop)
-        for name, run in work.items():
-            thread = threading.Thread(target=self._guarded, args=(run,), name=name, daemon=True)
-            self._threads.append(thread)
-            thread.start()
+        self._watching = [
+            self._thread("jobstream-gate-settings", lambda: self._queues.follow(self._stop.is_set)),
+            self._thread("jobstream-gate-lag", lambda: self._lag.watch(self._stop)),
+        ]
+        try:
+            self._persist(self._register)
+        except BaseException:
+            self.stop()
+            raise
+        self._working = [self._thread(loop.name, loop.run) for loop in self._loops]
 
     def stop(self) -> None:
         """Finish the batches in hand, commit, leave the groups; waits for each thread for 30 s at most."""
         for loop in self._loops:
             loop.stop()
         # the watchers go last: a batch in hand may still need a queue
-        for thread in self._threads[: len(self._loops)]:
+        for thread in self._working:
             thread.join(_JOIN)
         self._stop.set()
-        for thread in self._threads:
+        for thread in self._watching:
             thread.join(_JOIN)
         self._submissions.close()
         self._publisher.close()
+
+    def _register(self) -> None:
+        """Know what is registered, and register what this gate's own folder has and jobs.settings hasn't."""
+        self._queues.catch_up()
+        for job_type in self._own_types:
+            self._queues.declare(job_type.queue)
+            if self._job_types.document(job_type.id) != job_type.dump():
+                publish(self._settings, job_type, self._publisher)
+                log.info("job type registered", job_type=job_type.id)
+        self._queues.catch_up()
+
+    def _persist(self, register: Callable[[], None]) -> None:
+        deadline = time.monotonic() + _START
+        while True:
+            try:
+                return register()
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise
+                log.warning("waiting for the registered job types", error=str(error))
+                self._stop.wait(_PAUSE)
+
+    def _thread(self, name: str, run: Callable[[], None]) -> threading.Thread:
+        thread = threading.Thread(target=self._guarded, args=(run,), name=name, daemon=True)
+        thread.start()
+        return thread
 
     def _guarded(self, run: Callable[[], None]) -> None:
         try:
@@ -96,3 +142,12 @@ class Gate:
         except BaseException:
             log.exception("the gate can't go on", thread=threading.current_thread().name)
             self._died()
+
+
+def _types_of(folder: Path | None) -> list[JobType]:
+    if folder is None:
+        return []
+    try:
+        return files.load([folder])
+    except (InvalidError, OSError) as error:
+        raise CreatorsError(f"job types in {folder}: {error}") from error

@@ -25,14 +25,16 @@ _POLL = 0.2
 class Queues:
     """The declared queues; `follow` runs in a thread of its own, the rest may be called from any."""
 
+    #: Called with the key and value of each record that is about something else; to be set before `follow`.
+    heard: Callable[[str, bytes | None], None]
+
     def __init__(self, settings: Settings, admin: AdminClient, publisher: Publisher) -> None:
+        self.heard = lambda *_: None
         self._settings = settings
         self._admin = admin
         self._publisher = publisher
         self._topic = settings.topology.settings.name
         self._client = consumer(settings, settings.topology.name("jobstream-gate-settings"))
-        # one client for each thread: a question waits without end while another thread polls the same consumer
-        self._asking = consumer(settings, settings.topology.name("jobstream-gate-settings-end"))
         # a question through the client that another thread polls was seen to wait without end
         self._asker = consumer(settings, settings.topology.name("jobstream-gate-settings-end"))
         self._declared: set[str] = set()
@@ -47,7 +49,7 @@ class Queues:
         if name in self._declared:
             return
         # an operator may have declared it, paused, a moment ago
-        self._catch_up()
+        self.catch_up()
         if name in self._declared:
             return
         gate = self._settings.gate
@@ -59,9 +61,15 @@ class Queues:
                 f"jobstream queues declare {name}"
             )
         try:
-            topics.declare_queue(self._settings, name, admin=self._admin, publisher=self._publisher)
+            self.declare(name)
         except topics.TopicError as error:
             raise UnacceptableError(f"queue {name} can't be declared: {error}") from error
+
+    def declare(self, name: str) -> None:
+        """Declare a queue that isn't yet; raises TopicError where the broker refuses, OSError where it isn't there."""
+        if name in self._declared:
+            return
+        topics.declare_queue(self._settings, name, admin=self._admin, publisher=self._publisher)
         with self._moved:
             self._declared.add(name)
         log.info("queue declared", queue=name)
@@ -93,6 +101,7 @@ class Queues:
         """Take in one record of jobs.settings; one that is none changes nothing."""
         name = (key or b"").decode("utf-8", "replace")
         if not name.startswith(_PREFIX):
+            self.heard(name, value)
             return
         try:
             setting = orjson.loads(value) if value else {}
@@ -102,8 +111,8 @@ class Queues:
         declared = isinstance(setting, dict) and setting.get("declared") is True
         (self._declared.add if declared else self._declared.discard)(name[len(_PREFIX) :])
 
-    def _catch_up(self) -> None:
-        """Wait until jobs.settings is read to its end of now."""
+    def catch_up(self) -> None:
+        """Wait until jobs.settings is read to its end of now; OSError where that takes too long."""
         end = offsets.ends(self._asker, self._topic, [0])[0]
         deadline = time.monotonic() + CALL_TIMEOUT
         with self._moved:

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from agents.gate.dead import dead_letter
+from agents.gate.job_types import JobTypes
 from agents.gate.pool import Pool
 from agents.gate.queues import Queues
 from agents.gate.record import Incoming, Outgoing, TooLargeError, inbox_record
@@ -33,12 +34,20 @@ class StuckError(Exception):
 class Submissions:
     """Decides on submissions, one outgoing record for each; operators' creators run in a pool of threads."""
 
-    def __init__(self, settings: Settings, codec: Codec, creators: Creators, queues: Queues) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        codec: Codec,
+        creators: Creators,
+        queues: Queues,
+        job_types: JobTypes | None = None,
+    ) -> None:
         self._settings = settings
         self._topology = settings.topology
         self._inbox, self._dead = self._topology.inbox, self._topology.dead
         self._codec = codec
-        self._creators = creators
+        self._job_types = job_types or JobTypes(queues.catch_up)
+        self._creators = creators.knowing(self._job_types.of)
         self._queues = queues
         self._pool = self._new_pool()
         self._stuck = 0
@@ -52,6 +61,7 @@ class Submissions:
         # before a batch, never within: else the next process would find the same one, and end the same way
         if self._stuck >= MAX_STUCK:
             raise StuckError(f"{self._stuck} job creators never returned")
+        self._job_types.begin_batch()
         begun: list[tuple[Incoming, Outgoing | Future[Outgoing]]] = [(one, self._begin(one)) for one in records]
         return [self._end(record, pending) for record, pending in begun]
 

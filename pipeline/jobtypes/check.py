@@ -54,7 +54,7 @@ def schema(of: Kind) -> dict[str, Any]:
 def problems(of: Kind, document: Any, name: str = "") -> list[Problem]:
     """Return everything that is wrong with a document, by its place; `name` is what messages call it."""
     errors = sorted(_validator(of).iter_errors(document), key=lambda error: [str(part) for part in error.absolute_path])
-    found = [problem for error in errors for problem in _of(error, name or of.value)]
+    found = [problem for error in errors for problem in _of(schema(of), error, name or of.value)]
     return list(dict.fromkeys(found))
 
 
@@ -68,12 +68,12 @@ def _validator(of: Kind) -> Draft202012Validator:
     return Draft202012Validator(schema(of))
 
 
-def _of(error: ValidationError, name: str) -> Iterator[Problem]:
+def _of(root: Mapping[str, Any], error: ValidationError, name: str) -> Iterator[Problem]:
     path, wanted = error.json_path, error.validator_value
     if error.validator == "required":
         for missing in wanted:
             if missing not in error.instance:
-                yield Problem(name, f"{path}.{missing}", "nothing", _described(error, missing))
+                yield Problem(name, f"{path}.{missing}", "nothing", _described(root, error, missing))
     elif error.validator == "additionalProperties" and wanted is False:
         known = list(error.schema.get("properties", {}))
         for key in error.instance.keys() - set(known):
@@ -82,12 +82,12 @@ def _of(error: ValidationError, name: str) -> Iterator[Problem]:
         yield Problem(name, path, shown(error.instance), _expected(error))
 
 
-def _described(error: ValidationError, missing: str) -> str:
+def _described(root: Mapping[str, Any], error: ValidationError, missing: str) -> str:
     properties = error.schema.get("properties") or {}
     inner = properties.get(missing)
     if not isinstance(inner, dict) or not inner:
         return "a value, which is required here"
-    return f"{_words(inner)}, which is required"
+    return f"{_words(_followed(root, inner))}, which is required"
 
 
 def _expected(error: ValidationError) -> str:

@@ -1,7 +1,7 @@
 """What makes jobs of a job type: the operator's `orchestrator_jobs.json`, or the catch-all (spec §1.5)."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,8 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pipeline.identity import type_of
+from pipeline.jobtypes.job_type import JobType, default_queue
+from pipeline.submission import registered
 from pipeline.submission.errors import CreatorsError, UnacceptableError
 from pipeline.submission.loader import Loader
 from pipeline.submission.request import Object, Seconds, Submission, faults
@@ -20,6 +22,8 @@ CATCH_ALL = "utils.get_job_json"
 _MAX_FILE = 4 << 20
 
 Function = Callable[..., Any]
+#: The registered job type of a name, None for a name that isn't registered; raises UnacceptableError for a broken one.
+Registry = Callable[[str], JobType | None]
 
 
 class CreatorConfig(BaseModel):
@@ -91,7 +95,10 @@ class Created(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Creator:
-    """One creator with its queues; `function` is None for the pass-through, else it is called in a thread."""
+    """One creator with its queues; `function` is None for the pass-through, else it is called in a thread.
+
+    The pass-through of a registered type makes of the payload what the type says.
+    """
 
     name: str
     queues: tuple[str, ...]
@@ -99,11 +106,16 @@ class Creator:
     takes_type: bool = False
     soft_time_limit: int | None = None
     time_limit: int | None = None
+    registered: JobType | None = None
+
+    def completed(self, submission: Submission) -> Submission:
+        """Return the submission with what its registered type adds; raises UnacceptableError."""
+        return submission if self.registered is None else registered.completed(self.registered, submission)
 
     def create(self, submission: Submission) -> Created:
         """Return the job that this creator makes; raises UnacceptableError naming the creator where it fails."""
         if self.function is None:
-            return pass_through(submission)
+            return pass_through(submission, self.registered)
         # a creator gets its own copy: what it changes is no other creator's business
         payload = orjson.loads(orjson.dumps(submission.payload))
         try:
@@ -124,8 +136,8 @@ class Creator:
             raise UnacceptableError(f"job creator {self.name}: {error}"[:2000]) from error
 
 
-def pass_through(submission: Submission) -> Created:
-    """Return the job that the payload itself describes."""
+def pass_through(submission: Submission, job_type: JobType | None = None) -> Created:
+    """Return the job that the payload itself describes, or that a registered type makes of it."""
     specification = submission.payload.get("job_specification")
     images = specification.get("dependency_images") if isinstance(specification, dict) else None
     made = {
@@ -135,36 +147,37 @@ def pass_through(submission: Submission) -> Created:
         "dependency_images": images or None,
     }
     try:
-        return Created.model_validate(made)
+        return Created.model_validate(made if job_type is None else registered.made(job_type, submission))
     except ValidationError as error:
         raise UnacceptableError(f"payload: {faults(error)}") from error
 
 
-def default_queue(job_type: str) -> str:
-    """Return the queue of a type that names none: its own name, in the letters that a topic may have.
-
-    >>> default_queue("job-hello:v1.0")
-    'job-hello__v1.0'
-    """
-    return job_type.replace(":", "__").lower()
-
-
 class Creators:
-    """The creators of every configured job type; an unconfigured one has the catch-all."""
+    """The creators of every configured job type; an unconfigured one has the catch-all.
 
-    def __init__(self, configured: Mapping[str, tuple[Creator, ...]] | None = None) -> None:
+    `registry` knows the registered types, with or without creators.
+    """
+
+    def __init__(
+        self, configured: Mapping[str, tuple[Creator, ...]] | None = None, registry: Registry = lambda _: None
+    ) -> None:
         self._configured = dict(configured or {})
+        self._registry = registry
+
+    def knowing(self, registry: Registry) -> "Creators":
+        """Return the same creators with a registry."""
+        return Creators(self._configured, registry)
 
     def of(self, submission: Submission) -> tuple[Creator, ...]:
         """Return what makes jobs of this submission; raises UnacceptableError where a queue's name is none."""
-        known = self._configured.get(submission.type)
+        known, job_type = self._configured.get(submission.type), self._registry(submission.type)
         if known is not None:
-            return known
-        queue = submission.job_queue or default_queue(submission.type)
+            return tuple(one if one.function else replace(one, registered=job_type) for one in known)
+        queue = submission.job_queue or (job_type.queue if job_type else default_queue(submission.type))
         if not QUEUE_NAME.fullmatch(queue):
             whose = "job_queue" if submission.job_queue else "the job type's own queue"
             raise UnacceptableError(f"{whose}: {queue[:200]!r} is no queue name, which is {QUEUE_NAME.pattern}")
-        return (Creator(CATCH_ALL, (queue,)),)
+        return (Creator(CATCH_ALL, (queue,), registered=job_type),)
 
     @property
     def types(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from pipeline.identity import family_of_hash, job_id, payload_hash
+from pipeline.identity import family_of_hash, family_of_payload, job_id, payload_hash
 from pipeline.messages.inbox import Inbox, NewJob, Source, Submitted
 from pipeline.messages.needs import Needs
 from pipeline.submission import limits
@@ -43,7 +43,7 @@ class Naming:
         """Name a submission; a hash that its sender chose counts within that sender's own jobs (design §2)."""
         own = submission.payload_hash
         hash_ = own or payload_hash(submission.payload)
-        family = family_of_hash(hash_, origin.principal if own else None)
+        family = family_of_hash(hash_, origin.principal) if own else family_of_payload(hash_, submission.type)
         return cls(submission.submission_id or origin.submission_id, hash_, family)
 
 
@@ -54,13 +54,15 @@ def jobs_of(submission: Submission, creators: Iterable[Creator], origin: Origin,
     (spec §13, D3). Raises UnacceptableError, and then no job exists, where a creator fails (D4).
     """
     naming = Naming.of(submission, origin)
+    asked = [(creator, creator.completed(submission)) for creator in creators]
     jobs = tuple(
-        _job(submission, naming, creator, made, queue, gap)
-        for creator in creators
+        _job(whole, naming, creator, made, queue, gap)
+        for creator, whole in asked
         for made in (creator.create(submission),)
         for queue in creator.queues
     )
-    body = Submitted(naming.submission_id, naming.payload_hash, submission.enable_dedup, jobs)
+    dedup = all(whole.enable_dedup for _, whole in asked)
+    body = Submitted(naming.submission_id, naming.payload_hash, dedup, jobs)
     return Inbox(naming.family, body, origin.source, origin.time, origin.principal)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from pipeline.identity import family_of_hash, job_id, payload_hash, type_of
+from pipeline.identity import family_of_hash, family_of_payload, job_id, payload_hash, type_of
 from pipeline.messages.inbox import Inbox, Rejected
 from pipeline.submission.jobs import Origin
 
@@ -24,9 +24,15 @@ def rejected(record: Mapping[str, Any], error: str, origin: Origin) -> Inbox:
     payload = _payload(record)
     own = _text(record, "payload_hash")
     hash_ = own or _hash(payload)
-    family = family_of_hash(hash_ or submission_id, origin.principal if own else None)
-    identity = job_id(family, submission_id, hash_, "", "")
     job_type = _text(record, "job_type")
+    family = (
+        family_of_hash(own, origin.principal)
+        if own
+        else family_of_payload(hash_, type_of(job_type))
+        if hash_
+        else family_of_hash(submission_id)
+    )
+    identity = job_id(family, submission_id, hash_, "", "")
     job: dict[str, Any] = {
         "type": type_of(job_type) or "unknown",
         "name": (_text(record, "job_name") or job_type).replace(":", "__") or identity,

@@ -42,7 +42,7 @@ def test_everything_that_is_wrong_with_a_job_spec_is_said_with_its_path() -> Non
             "which is required",
         ),
         ("$.params[0].destination", "one of positional, localize, context"),
-        ("$.params[1].name", "a value, which is required"),
+        ("$.params[1].name", "1 to 128 characters without spaces, $, { and }, which is required"),
         ("$.params[2].name", "1 to 128 characters without spaces, $, { and }"),
         ("$.params[2].destination", "one of positional, localize, context, which is required"),
         ("$.disk_usage", 'a whole number and GB, MB or KB, such as "10GB"'),
