@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -176,6 +176,12 @@ def await_leaders(admin: AdminClient, topics: Iterable[Topic]) -> None:
             raise OSError(f"no leaders for {', '.join(wanted)} after {CALL_TIMEOUT} s")
         if wanted:
             time.sleep(0.05)
+
+
+def topic_ids(settings: Settings, names: Iterable[str]) -> dict[str, str]:
+    """Return the broker's id of each topic; OSError where it can't be reached, TopicError where one isn't there."""
+    asked = client(settings).describe_topics(TopicCollection(sorted(names)), request_timeout=CALL_TIMEOUT)
+    return {name: str(result(future).topic_id) for name, future in asked.items()}
 
 
 def result(future: "Future[Any]") -> Any:

@@ -8,10 +8,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from agents.admin import topic_ids
 from agents.bus import Delivered, DeliveryError, Publisher, consumer
 from agents.gate.dead import dead_letter
 from agents.gate.record import Incoming, Outgoing
@@ -40,6 +44,7 @@ _RECORD_REFUSED = frozenset(
     }
 )
 
+T = TypeVar("T")
 Decide = Callable[[Sequence[Incoming]], list[Outgoing]]
 
 
@@ -69,6 +74,9 @@ class Loop:
         self._forwarded = forwarded
         self._paused = False
         self._stop = threading.Event()
+        self._ids: dict[str, str] = {}
+        #: The last offset of each topic's partition since the assignment.
+        self._seen: dict[tuple[str, int], int] = {}
 
     def stop(self) -> None:
         """End after the batch in hand."""
@@ -94,7 +102,8 @@ class Loop:
         records = self._take(client)
         if not records:
             return
-        outgoing = self._persist(lambda: self._decide(records))
+        records = self._persist(partial(self._identified, records))
+        outgoing = self._persist(partial(self._decide, records))
         self._publish(publisher, records, outgoing)
         self._store(client, records)
         self._forwarded(len(records))
@@ -117,6 +126,7 @@ class Loop:
 
     def _assigned(self, client: Consumer, partitions: list[TopicPartition]) -> None:
         client.assign(partitions)
+        self._seen = {}
         self._paused = self._wants_pause()
         if self._paused:
             client.pause(partitions)
@@ -155,7 +165,24 @@ class Loop:
             raise KafkaException(error)
         log.warning("the broker says", loop=self.name, error=error.str())
 
-    def _persist(self, decide: Callable[[], list[Outgoing]]) -> list[Outgoing]:
+    def _identified(self, records: Sequence[Incoming]) -> list[Incoming]:
+        """Return the records with their topics' ids; raises OSError where the broker can't be asked.
+
+        Of a topic that is deleted and made anew the consumer hears nothing: the offsets just begin anew. Where they
+        don't, it can only have gone on behind the last one, and an old id with a higher offset is no repeat either.
+        """
+        seen = dict(self._seen)
+        identified = []
+        for record in records:
+            place = (record.topic, record.partition)
+            if record.offset <= seen.get(place, record.offset):
+                self._ids = topic_ids(self._settings, self._topics)
+            seen[place] = record.offset
+            identified.append(replace(record, topic_id=self._ids[record.topic]))
+        self._seen = seen
+        return identified
+
+    def _persist(self, decide: Callable[[], T]) -> T:
         """Decide, again and again while the broker or the registry can't be reached: that is no record's fault."""
         delay = _BACK_OFF
         while True:

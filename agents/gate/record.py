@@ -27,6 +27,8 @@ class Incoming:
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+    #: the broker's id of the topic, "" while it isn't known
+    topic_id: str = ""
 
     @classmethod
     def of(cls, message: Any) -> Self:

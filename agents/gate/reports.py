@@ -49,7 +49,7 @@ class Reports:
         if record.value is not None and len(record.value) > REPORT_LIMIT + _REPORT_ROOM:
             raise DeadLetterError(f"a report of {len(record.value)} bytes, the limit is {REPORT_LIMIT}")
         report = WorkerReport.of(self._fields("report", record))
-        source = Source("reports", record.partition, record.offset)
+        source = Source("reports", record.partition, record.offset, record.topic_id)
         if report.kind in OF_ATTEMPTS:
             body, family = self._report(report, record.partition)
         elif report.kind == HEARTBEAT:
@@ -92,7 +92,7 @@ class Reports:
         body = Control(request.action, request.job_id, request.by, request.reason, request.arguments)
         # an operator's own producer may have chosen any partition: the family's is the one that counts
         partition = self._topology.job_partition(request.job_id)
-        source = Source("control", record.partition, record.offset)
+        source = Source("control", record.partition, record.offset, record.topic_id)
         message = Inbox(family_of_job(request.job_id), body, source, record.time)
         return inbox_record(self._codec, self._inbox, partition, message)
 

@@ -120,7 +120,7 @@ class Submissions:
         return inbox_record(self._codec, self._inbox, self._topology.inbox_partition(message.family), message)
 
     def _origin(self, record: Incoming) -> Origin:
-        return Origin(record.topic, Source("submit", record.partition, record.offset), record.time)
+        return Origin(record.topic, Source("submit", record.partition, record.offset, record.topic_id), record.time)
 
     def _replace_pool(self) -> None:
         """Leave a creator that doesn't return behind, with its thread: threads can't be ended from outside."""

@@ -93,7 +93,7 @@ class Family:
     """All jobs with one payload hash.
 
     `offset` is the inbox offset up to which messages are included, `sources` the highest offset applied
-    from each source log, so that a forwarded record that comes twice is applied once.
+    from each source log (`Source.key`), so that a forwarded record that comes twice is applied once.
     """
 
     id: str
@@ -113,8 +113,10 @@ class Family:
         return job_id in self.jobs or job_id in self.done
 
     def has_applied(self, source: Source | None) -> bool:
-        """Say whether this source record was applied before."""
-        return source is not None and source.offset <= self.sources.get(source.key, -1)
+        """Say whether this source record was applied before; an offset without a topic's id counts for any."""
+        if source is None:
+            return False
+        return source.offset <= max(self.sources.get(source.key, -1), self.sources.get(source.log, -1))
 
     def blocking(self, submission_id: str) -> str | None:
         """Return the job that makes a new submission a duplicate: the oldest, and never a sibling's."""
@@ -123,9 +125,11 @@ class Family:
         return blocking[0] if blocking else None
 
     def at(self, offset: int, source: Source | None) -> Self:
-        """Return the family with a message included."""
-        sources = self.sources if source is None else {**self.sources, source.key: source.offset}
-        return replace(self, offset=offset, sources=sources)
+        """Return the family with a message included; a repeat takes no source back."""
+        if source is None or self.has_applied(source):
+            return replace(self, offset=offset)
+        others = {key: past for key, past in self.sources.items() if key.partition("/")[0] != source.log}
+        return replace(self, offset=offset, sources={**others, source.key: source.offset})
 
     def with_job(self, job_id: str, job: Job) -> Self:
         """Return the family with this unfinished job added or replaced."""

@@ -1,25 +1,39 @@
 """The ledger's inbox: everything that can change a job (design §3, §4)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 from pipeline.messages.needs import Needs
 from pipeline.messages.plain import plain
 
 
+#: Characters of a topic's id that stand in each family's row: enough for one name's few topics.
+_ID_LENGTH = 8
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The record that a message was forwarded from; `topic` is submit, reports or control."""
+    """The record that a message was forwarded from; `topic` is submit, reports or control.
+
+    `topic_id` is the broker's for this topic, "" where the gate said none: offsets of a topic that was deleted and made
+    anew begin anew. Whoever asks where a message came from knows the place alone, so it doesn't count in comparisons.
+    """
 
     topic: str
     partition: int
     offset: int
+    topic_id: str = field(default="", compare=False)
+
+    @property
+    def log(self) -> str:
+        """Name the source log, whichever topic of that name it is of."""
+        return f"{self.topic[0]}{self.partition}"
 
     @property
     def key(self) -> str:
-        """Name the source log, for the highest offset that was applied from it."""
-        return f"{self.topic[0]}{self.partition}"
+        """Name the source log, for the highest offset that was applied from it; the front of a topic's id tells."""
+        return f"{self.log}/{self.topic_id[:_ID_LENGTH]}" if self.topic_id else self.log
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,7 @@ def test_bad_reports_and_control_become_dead_letters_and_the_next_are_processed(
     for value in bad:
         one.send_report(value, partition)
     one.report("started", job, partition=(partition + 1) % 3)
-    one.report("completed", job, result="no JSON")
+    one.report("release", job, result="no JSON")
     requests = [b"noise", ControlRequest("promote", job).record(), ControlRequest("revoke", "").record()]
     for request in requests:
         value = request if isinstance(request, bytes) else one.codec.encode("control", request)

@@ -30,7 +30,7 @@ def test_a_retry_is_refused_while_the_family_has_as_many_unfinished_jobs_as_it_m
 
 
 def _nested(depth: int, field: str = "job_info") -> str:
-    return '{"%s": %s1%s}' % (field, '{"a": ' * depth, "}" * depth)
+    return f'{{"{field}": ' + '{"a": ' * depth + "1" + "}" * (depth + 1)
 
 
 @pytest.mark.parametrize(
