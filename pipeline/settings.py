@@ -114,7 +114,36 @@ class WorkerSettings(_Section):
     user: str | None = Field(
         None, pattern=r"^\d+:\d+$", description="uid:gid of container jobs; none: the worker's own, 10001 for root"
     )
-    transfer_timeout: float = Field(3000.0, gt=0, description="s that publishing an attempt's products may take")
+    transfer_timeout: float = Field(
+        3000.0, gt=0, description="s that an attempt's inputs, and publishing its products, may each take"
+    )
+    pre: tuple[str, ...] = Field((), description="pre-processors of each job: entry points or dotted names")
+    post: tuple[str, ...] = Field((), description="post-processors of each job")
+    processors: tuple[str, ...] = Field((), description="pre- and post-processors that a job may name itself")
+    processor_timeout: float = Field(600.0, gt=0, description="s that a pre- or post-processor may take")
+
+
+class InputSettings(_Section):
+    """How workers bring jobs' inputs, and the cache that they share."""
+
+    schemes: tuple[str, ...] = Field(
+        ("file", "http", "https", "s3", "gs", "gcs", "abfs", "abfss", "ftp", "sftp"),
+        description="of URLs, in small letters",
+    )
+    hosts: tuple[str, ...] = Field(
+        ("*",), description="patterns of hosts and buckets; * alone spares this machine and link-local addresses"
+    )
+    roots: tuple[Path, ...] = Field((), description="folders that local files may come from, besides the products")
+    storage_file: Path | None = Field(None, description="JSON: options of file systems by beginning of URLs")
+    cache: Path | None = Field(None, description="the cache; none: HOME/cache")
+    cache_mib: int = Field(10_240, ge=0, description="MiB that the cache may hold; 0: no cache")
+    stale: float = Field(0.0, ge=0, description="s that a cached file is good for if its server doesn't answer")
+    parallel: int = Field(4, ge=1, le=64, description="files that are brought at once for a job")
+    max_files: int = Field(10_000, ge=1, description="files that a job's inputs may be")
+    max_mib: int = Field(102_400, ge=1, description="MiB that a job's inputs may have")
+    tries: int = Field(5, ge=1, le=100, description="tries in a row that bring nothing until an input is given up")
+    stall: float = Field(60.0, gt=0, description="s that a server may be silent")
+    file_timeout: float = Field(3000.0, gt=0, description="s that one file may take")
 
 
 class SinkSettings(_Section):
@@ -165,6 +194,7 @@ class Settings(BaseSettings):
     ledger: LedgerSettings = LedgerSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
+    inputs: InputSettings = InputSettings()
     sink: SinkSettings = SinkSettings()
     embedded: EmbeddedSettings = Field(default_factory=EmbeddedSettings)
 
@@ -197,6 +227,11 @@ class Settings(BaseSettings):
     def product_store(self) -> Path:
         """Where products are published."""
         return (self.worker.store or self.home / "products").resolve()
+
+    @property
+    def input_cache(self) -> Path:
+        """Where workers keep inputs for each other."""
+        return (self.inputs.cache or self.home / "cache").resolve()
 
     def key(self) -> bytes:
         """Return the key of the attempt tokens, made on first use and readable by the owner alone."""

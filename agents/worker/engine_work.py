@@ -1,4 +1,4 @@
-"""Work by an engine: the life cycle of `pipeline.work`, products published by `pipeline.datasets`."""
+"""Work by an engine: the life cycle of `pipeline.work`, with inputs before and products after it."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agents.worker.preparing import Preparing
 from agents.worker.work import Assignment, MayPublish, Started, WorkResult
 from pipeline.containers.factory import EngineSettings, engine
 from pipeline.containers.stop import Stop
@@ -46,7 +47,9 @@ class EngineWork:
             grace=worker.kill_grace,
             user=worker.user if in_containers else None,
             transfer_timeout=worker.transfer_timeout,
+            processor_timeout=worker.processor_timeout,
         )
+        self._preparing = Preparing(settings)
         self._shelf = _Shelf.of(settings)
 
     async def reap(self) -> list[tuple[str, int]]:
@@ -56,6 +59,7 @@ class EngineWork:
         """
         orphans = await self._place.engine.reap_orphans(self._place.worker, self._holder)
         await in_thread(self._close_leftovers)
+        await in_thread(self._preparing.sweep)
         if self._shelf is not None:
             await in_thread(self._shelf.sweep)
         return [(orphan.job, orphan.attempt) for orphan in orphans]
@@ -63,9 +67,10 @@ class EngineWork:
     async def run(self, assignment: Assignment, stop: Stop, started: Started, may_publish: MayPublish) -> WorkResult:
         """See Work."""
         documents: list[dict[str, Any]] = []
+        preparing = self._preparing.of(assignment.document)
 
         async def announce(job_info: Mapping[str, Any]) -> None:
-            started(job_info)
+            started(preparing.told(job_info))
 
         async def make_visible(job_dir: Path, document: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
             return await self._publish(assignment, job_dir, may_publish, documents)
@@ -78,9 +83,13 @@ class EngineWork:
             task_id=str(assignment.document.get("task_id") or task_id(assignment.job_id, assignment.attempt)),
             stop=stop,
             announce=announce,
-            publish=make_visible if self._shelf is not None else None,
+            prepare=preparing.prepare,
+            publish=make_visible if self._shelf is not None and preparing.publishes else None,
+            pre=preparing.pre,
+            post=preparing.post,
         )
         report = result.report()
+        report["job_info"] = preparing.told(report["job_info"])
         return WorkResult(result.succeeded, {**report, "products": documents} if documents else report)
 
     async def close(self) -> None:

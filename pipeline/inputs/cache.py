@@ -21,6 +21,9 @@ from pipeline.inputs.room import Room
 from pipeline.inputs.source import Source
 from pipeline.inputs.spool import Spool
 
+#: Seconds that counting waits for others that count.
+_SWEEP = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class Brought:
@@ -99,6 +102,10 @@ class Cache:
         """Return what is cached of a URL, whether it is current or not."""
         return Entry(self._root, key_of(url)).meta()
 
+    def sweep(self) -> int:
+        """Count the bytes that it holds and make them fit the limit; raises TimeLimitError, OSError."""
+        return self.room.count_anew(Patience(_SWEEP, "counting the cache"))
+
 
 class _Reserved:
     """An entry's part, for which room is reserved as it turns out how much it needs."""
@@ -121,8 +128,20 @@ class _Reserved:
     def _need(self, size: int) -> None:
         room = self._cache.room
         if size > self._reserved:
-            room.reserve(size - self._reserved, self._shown, self._patience, self._entry.key)
+            self._reserve(size - self._reserved)
             self._reserved = size
         missing = size - self._entry.part_size
         if missing > 0 and not room.make_free(missing, self._patience, self._entry.key):
             raise DiskFullError(f"{self._shown}: the disk of the cache has no {missing} bytes free")
+
+    def _reserve(self, size: int) -> None:
+        room, key = self._cache.room, self._entry.key
+        try:
+            room.reserve(size, self._shown, self._patience, key)
+        except NoRoomError:
+            # there may be room for the new version if the old one, which is of no more use, is gone
+            freed = self._entry.drop_data()
+            if freed == 0:
+                raise
+            room.give_back(freed, self._patience)
+            room.reserve(size, self._shown, self._patience, key)

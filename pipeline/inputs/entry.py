@@ -19,6 +19,7 @@ from pathlib import Path
 import orjson
 from pydantic import BaseModel, ValidationError
 
+from pipeline.inputs.spool import STEP, Note
 from pipeline.inputs.version import Version
 
 
@@ -96,6 +97,13 @@ class Entry:
         _sync(self.folder)
         return replaced
 
+    def drop_data(self) -> int:
+        """Remove the data, of which the other side has a newer version; return its bytes."""
+        freed = self.size
+        self._meta.unlink(missing_ok=True)
+        self.data.unlink(missing_ok=True)
+        return freed
+
     def open(self) -> int:
         """Return a descriptor of `data` with a shared lock, which says that it is in use; raises OSError."""
         handle = os.open(self.data, os.O_RDONLY | os.O_CLOEXEC)
@@ -125,11 +133,11 @@ class Entry:
     @property
     def charged(self) -> int:
         """Bytes that the entry takes, and those that a download under way will take."""
-        part = 0
-        if self.part.exists() or self.part_note.exists():
-            with suppress(OSError, orjson.JSONDecodeError, KeyError, TypeError):
-                part = int(orjson.loads(self.part_note.read_bytes())["version"]["size"] or 0)
-        return self.size + max(part, self.part_size)
+        try:
+            size = Note.model_validate(orjson.loads(self.part_note.read_bytes())).version.size
+        except (OSError, orjson.JSONDecodeError, ValidationError):
+            size = 0
+        return self.size + max(self.part_size + STEP if size is None else size, self.part_size)
 
     @property
     def part_size(self) -> int:

@@ -1,5 +1,6 @@
 """What a job asks for: `localize_urls`, and where each goes in its work directory (spec §4.1)."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,6 +19,8 @@ _RESERVED = frozenset(
         *(files.ALT_ERROR, files.ALT_TRACEBACK, files.ALT_MSG, files.ALT_MSG_DETAILS),
     )
 )
+#: Bytes of a file's name.
+_NAME = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,8 @@ def target(one: Input, directory: Path) -> Path:
     path = PurePosixPath(one.local_path or ".")
     if path.is_absolute() or ".." in path.parts or "\0" in str(path):
         raise RefusedError(f"{one.shown}: local_path {one.local_path!r} leads out of the work directory")
+    if any(len(os.fsencode(part)) > _NAME for part in path.parts):
+        raise RefusedError(f"{one.shown}: a name of more than {_NAME} bytes")
     place = directory / path
     if one.local_path is None or one.local_path.endswith("/") or place.is_dir():
         place /= name_of(one)
@@ -78,7 +83,7 @@ def target(one: Input, directory: Path) -> Path:
     for parent in (place, *place.parents):
         if parent == directory:
             return place
-        if parent.is_symlink() or len(parent.name.encode(errors="surrogateescape")) > 255:
+        if parent.is_symlink():
             break
     raise RefusedError(f"{one.shown}: {place.relative_to(directory)} can't be its place")
 
@@ -91,6 +96,6 @@ def name_of(one: Input) -> str:
         name = quoted if "/" in name else name
     else:
         name = one.url.rstrip("/").rpartition("/")[2]
-    if name in ("", ".", "..") or "\0" in name:
+    if name in ("", ".", "..") or "\0" in name or len(os.fsencode(name)) > _NAME:
         raise RefusedError(f"{one.shown}: it names no file")
     return name

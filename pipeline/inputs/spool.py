@@ -15,7 +15,7 @@ from pipeline.inputs.version import Version
 #: Told how many bytes the file will need, or needs by now; raises InputError if it can't have them.
 Room = Callable[[int], None]
 #: Bytes by which a file of unknown size is given room.
-_STEP = 64 << 20
+STEP = 64 << 20
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -68,7 +68,7 @@ class Spool:
         """Append; raises as `begin` does."""
         assert self._handle is not None
         if self.size + len(data) > self._asked:
-            self._ask(self.size + len(data) + _STEP)
+            self._ask(self.size + len(data) + STEP)
         view = memoryview(data)
         try:
             while view:

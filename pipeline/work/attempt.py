@@ -4,18 +4,20 @@ Whatever happens becomes a result: a failed one says why, and the work directory
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.containers.errors import EngineError, UnavailableError
 from pipeline.containers.outcome import Outcome
 from pipeline.containers.spec import Labels, RunSpec
 from pipeline.containers.stop import Level, Stop
 from pipeline.containers.threads import in_thread
+from pipeline.processors import chain
+from pipeline.processors.processor import Processor, ProcessorError
 from pipeline.work import command as commands
 from pipeline.work import context as contexts
 from pipeline.work import files, request, run_script, verdict
@@ -25,6 +27,7 @@ from pipeline.work.metrics import MetricsError, collect
 from pipeline.work.place import Place
 from pipeline.work.result import Result
 
+T = TypeVar("T")
 #: Bring the job's inputs into its directory; returns entries of `inputs_localized`.
 Prepare = Callable[[Path, Mapping[str, Any]], Awaitable[Sequence[Mapping[str, Any]]]]
 #: Publish the products in the directory; returns entries of `products_staged`.
@@ -44,10 +47,15 @@ async def run_attempt(
     announce: Announce | None = None,
     prepare: Prepare | None = None,
     publish: Publish | None = None,
+    pre: Sequence[Processor] = (),
+    post: Sequence[Processor] = (),
 ) -> Result:
     """Run one attempt of the job that `document` describes (the `job` of spec §3.2).
 
-    Never raises: what goes wrong, in the seams too, is a failed result. A stop cancels `prepare`. `publish` is called
+    Never raises: what goes wrong, in the seams too, is a failed result. `prepare` is followed by the processors `pre`,
+    one of which may say that the command is not to run: then nothing is published, and that is no failure. Those of
+    `post` are all called after success and failure, in order; one that fails makes the attempt fail, if it didn't
+    already. They are not called once a stop was asked for. A stop cancels `prepare` and processors. `publish` is called
     only after exit code 0 and usable metrics, and not if a stop was asked for by then; once called it is left to its
     own end (it decides what a stop still means). A caller that is cancelled gets its CancelledError once the command
     is dead and the directory closed.
@@ -56,7 +64,11 @@ async def run_attempt(
     run = _Attempt(document, place, labels, task_id, stop or Stop())
     cancelled: asyncio.CancelledError | None = None
     try:
-        await run.live(_Seams(announce, prepare, publish))
+        try:
+            await run.live(_Seams(announce, prepare, publish, pre))
+        except Exception as error:
+            run.conclusion.fail(Failure.of(error))
+        await run.follow_up(post)
     except asyncio.CancelledError as error:
         run.conclusion.fail(Failure("cancelled", Category.STOPPED, ""))
         cancelled = error
@@ -78,6 +90,7 @@ class _Seams:
     announce: Announce | None
     prepare: Prepare | None
     publish: Publish | None
+    pre: Sequence[Processor]
 
 
 class _Attempt:
@@ -95,10 +108,15 @@ class _Attempt:
         directory = await in_thread(conclusion.open, self._labels)
         spec = await self._make_ready(directory)
         if seams.prepare is not None:
-            conclusion.inputs.extend(await self._unless_stopped(seams.prepare, directory))
+            bringing = self._transfer(seams.prepare, directory, Category.INPUTS)
+            conclusion.inputs.extend(await self._unless_stopped(bringing))
+        go_on = await self._call_before(seams.pre, directory)
         if seams.announce is not None:
             await seams.announce(dict(conclusion.job_info))
         self._heed_stop()
+        if not go_on:
+            conclusion.skip_command()
+            return
         conclusion.begin_command(datetime.now(UTC))
         outcome = await self._place.engine.run(spec, self._stop, lambda pid: _write_pid(directory, pid))
         await self._end_command(outcome, spec)
@@ -108,6 +126,39 @@ class _Attempt:
         self._heed_stop()
         if seams.publish is not None:
             conclusion.products.extend(await self._transfer(seams.publish, directory, Category.PUBLISH))
+
+    async def follow_up(self, processors: Sequence[Processor]) -> None:
+        """Call the post-processors; what goes wrong is in the conclusion."""
+        conclusion, path = self.conclusion, self.conclusion.path
+        if path is None or conclusion.stopped or not processors:
+            return
+        await in_thread(conclusion.read_context, path)
+        job = conclusion.ended_job(self._task_id)
+        calling = chain.after(processors, path, job, conclusion.context, self._place.processor_timeout)
+        try:
+            errors = await self._unless_stopped(calling)
+        except AttemptError as error:
+            conclusion.note(f"post-processors: {error}")
+            return
+        if errors and not conclusion.failed:
+            conclusion.fail(Failure.of(AttemptError("; ".join(errors), Category.PROCESSOR)))
+        else:
+            for said in errors:
+                conclusion.note(said)
+
+    async def _call_before(self, processors: Sequence[Processor], directory: Path) -> bool:
+        if not processors:
+            return True
+        conclusion = self.conclusion
+        job = conclusion.job(self._task_id)
+        calling = chain.before(processors, directory, job, conclusion.context, self._place.processor_timeout)
+        try:
+            said = await self._unless_stopped(calling)
+        except ProcessorError as error:
+            raise AttemptError(str(error), Category.PROCESSOR) from error
+        conclusion.context = dict(said.context)
+        await in_thread(files.write_json, directory / files.CONTEXT, conclusion.context)
+        return said.go_on
 
     async def _make_ready(self, directory: Path) -> RunSpec:
         engine = self._place.engine
@@ -143,19 +194,19 @@ class _Attempt:
                 raise
             return commands.Command(())
 
-    async def _unless_stopped(self, prepare: Prepare, directory: Path) -> Sequence[Any]:
-        bringing = asyncio.ensure_future(self._transfer(prepare, directory, Category.INPUTS))
+    async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what the work does; a stop cancels it, and is raised once it has ended."""
+        working = asyncio.ensure_future(work)
         stopping = asyncio.ensure_future(self._stop.beyond(Level.NONE))
         try:
-            await asyncio.wait({bringing, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if bringing.done():
-                return bringing.result()
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return working.result()
         finally:
             stopping.cancel()
-            bringing.cancel()
-            await asyncio.wait({bringing})
-        self._heed_stop()
-        return ()
+            working.cancel()
+            await asyncio.wait({working})
+        raise self._stopped()
 
     async def _transfer(self, seam: Prepare | Publish, directory: Path, category: Category) -> Sequence[Any]:
         try:
@@ -189,7 +240,10 @@ class _Attempt:
 
     def _heed_stop(self) -> None:
         if self._stop.level is not Level.NONE:
-            raise AttemptError(f"stopped: {self._stop.reason or 'on request'}", Category.STOPPED)
+            raise self._stopped()
+
+    def _stopped(self) -> AttemptError:
+        return AttemptError(f"stopped: {self._stop.reason or 'on request'}", Category.STOPPED)
 
 
 def _write_pid(directory: Path, pid: int) -> None:

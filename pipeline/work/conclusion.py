@@ -36,6 +36,7 @@ class Conclusion:
         self._outcome: Outcome | None = None
         self._failure: Failure | None = None
         self._notes: list[str] = []
+        self._read = False
         self.image_id: str | None = None
         self.context: dict[str, Any] = {}
         self.inputs: list[Any] = []
@@ -52,6 +53,16 @@ class Conclusion:
     def failed(self) -> bool:
         """Whether the attempt already can't succeed any more."""
         return self._failure is not None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the attempt ends because it was asked to."""
+        return self._failure is not None and self._failure.category is Category.STOPPED
+
+    @property
+    def path(self) -> Path | None:
+        """The work directory, once it is made."""
+        return self._directory.path if self._directory else None
 
     def open(self, labels: Labels) -> Path:
         """Make the work directory and return its path; raises AttemptError."""
@@ -79,9 +90,25 @@ class Conclusion:
             pid=outcome.pid,
         )
 
+    def skip_command(self) -> None:
+        """Note that the command was not run, which is no failure (spec §3.1 step 16)."""
+        self.job_info.update(pid=0)
+        self._notes.append("a pre-processor said that the command is not to run")
+
+    def note(self, text: str) -> None:
+        """Note what went amiss without being why the attempt fails."""
+        self._notes.append(text)
+
     def fail(self, failure: Failure) -> None:
         """Note why the attempt fails; the first reason stays."""
         self._failure = self._failure or failure
+
+    def ended_job(self, task_id: str) -> dict[str, Any]:
+        """Return the job's document as post-processors see it: with how it ended, as far as that is known by then."""
+        made = self.job(task_id)
+        made["job_info"] = {**made["job_info"], "status": self._exit_status()}
+        failure = self._failure
+        return {**made, "status": self._status().value, **({"error": failure.error} if failure else {})}
 
     def job(self, task_id: str = "") -> dict[str, Any]:
         """Return the job's document as `_job.json` shows it."""
@@ -91,10 +118,10 @@ class Conclusion:
 
     def result(self) -> Result:
         """Read back what the job left, write the last files, close the directory, and return the result."""
-        path = self._directory.path if self._directory else None
+        path = self.path
         overrides = Overrides.read(path) if path else Overrides()
         if path is not None:
-            self._read_context(path)
+            self.read_context(path)
         self._complete_job_info(path)
         if self._directory is not None:
             self._close(self._directory)
@@ -114,7 +141,7 @@ class Conclusion:
             msg=overrides.msg,
             msg_details=overrides.msg_details,
             context=self.context,
-            stopped=failure is not None and failure.category is Category.STOPPED,
+            stopped=self.stopped,
             oom=self._outcome is not None and self._outcome.oom,
             notes=tuple(self._notes),
         )
@@ -124,9 +151,11 @@ class Conclusion:
             return Status.COMPLETED
         return Status.REVOKED if self._failure.category is Category.STOPPED else Status.FAILED
 
-    def _read_context(self, path: Path) -> None:
-        if self._outcome is None:
+    def read_context(self, path: Path) -> None:
+        """Take over the context as the command left it, the first time this is called after one."""
+        if self._outcome is None or self._read:
             return
+        self._read = True
         try:
             self.context = contexts.read_back(path)
         except ValueError as error:
@@ -134,15 +163,18 @@ class Conclusion:
 
     def _complete_job_info(self, path: Path | None) -> None:
         end = datetime.now(UTC)
-        code = self._outcome.exit_code if self._outcome else 0
         self.job_info.update(
             time_end=iso(end),
             duration=round((end - self._start).total_seconds(), 6),
-            status=(code or 1) if self._failure else code,
+            status=self._exit_status(),
             stdout=_shown(path, files.STDOUT) if self._failure else "",
             stderr=_shown(path, files.STDERR) if self._failure else "",
             metrics=self._all_metrics(path),
         )
+
+    def _exit_status(self) -> int:
+        code = self._outcome.exit_code if self._outcome else 0
+        return (code or 1) if self._failure else code
 
     def _all_metrics(self, path: Path | None) -> dict[str, Any]:
         measured = self.metrics or self._measure_late(path)

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from pipeline.masking import masked
 from pipeline.work import files
 
 #: Bytes of the file that are read back.
@@ -24,9 +25,17 @@ def build(
         "job_priority": document.get("priority"),
         **container,
         "container_image_id": image_id,
-        "_prov": {"wasGeneratedBy": f"task_id:{task_id}"},
+        "_prov": {"wasGeneratedBy": f"task_id:{task_id}", **_derived(document)},
         "_force_ingest": document.get("publish_overwrite_ok") is True,
     }
+
+
+def _derived(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the inputs (spec §3.1 step 19); known before the command, and so shown to it too."""
+    entries = document.get("localize_urls")
+    urls = [one.get("url") if isinstance(one, Mapping) else one for one in entries or []]
+    found = [f"url:{masked(url)}" for url in urls if isinstance(url, str)]
+    return {"wasDerivedFrom": found} if found else {}
 
 
 def read_back(directory: Path) -> dict[str, Any]:

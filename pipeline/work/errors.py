@@ -22,7 +22,9 @@ class Category(StrEnum):
     #: The work directory could not be made or used.
     WORK_DIR = "work-directory"
     #: Its inputs could not be brought.
-    INPUTS = "inputs"
+    INPUTS = "localize"
+    #: A pre- or post-processor failed.
+    PROCESSOR = "processor"
     #: Its products could not be published.
     PUBLISH = "publish"
     #: The engine or this program.

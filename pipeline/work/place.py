@@ -52,6 +52,8 @@ class Place:
     url: str | None = None
     #: Seconds that bringing the inputs, and publishing the products, may each take.
     transfer_timeout: float = 6 * 3600.0
+    #: Seconds that a pre- or post-processor may take.
+    processor_timeout: float = 3600.0
     facts: Mapping[str, Any] = field(default_factory=host_facts)
 
     @property
