@@ -22,6 +22,7 @@ from pipeline.identity import task_id
 from pipeline.settings import Settings
 from pipeline.work.attempt import run_attempt
 from pipeline.work.directory import WorkRoot
+from pipeline.work.facts import host_facts
 from pipeline.work.place import Place
 from pipeline.work.worker_config import JobWorkerConfig
 
@@ -39,11 +40,13 @@ class EngineWork:
         worker = settings.worker
         self._holder = holder
         in_containers = worker.engine != "process"
+        config = _worker_config(settings)
         self._place = Place(
             engine=engine(worker.engine, _engine_settings(settings)),
             root=WorkRoot(settings.work_root, worker.id),
             worker=worker.id,
-            worker_config=JobWorkerConfig.load(worker.job_worker_file) if worker.job_worker_file else None,
+            worker_config=config,
+            url=config.jobs_url(str(host_facts().get("hysds_public_ip"))) if config else None,
             grace=worker.kill_grace,
             user=worker.user if in_containers else None,
             transfer_timeout=worker.transfer_timeout,
@@ -142,6 +145,14 @@ class _Shelf:
             return None if path is None else cls(dataset_rules.load(path), DirectoryStore(settings.product_store))
         except DatasetError as error:
             raise ValueError(str(error)) from error
+
+
+def _worker_config(settings: Settings) -> JobWorkerConfig | None:
+    file = settings.worker.job_worker_file
+    config = JobWorkerConfig.load(file) if file else None
+    if config is not None and config.root_work_dir and Path(config.root_work_dir).resolve() != settings.work_root:
+        log.warning("%s has root_work_dir %s; the settings' %s counts", file, config.root_work_dir, settings.work_root)
+    return config
 
 
 def _engine_settings(settings: Settings) -> EngineSettings:

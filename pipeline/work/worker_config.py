@@ -58,6 +58,12 @@ class JobWorkerConfig(_Model):
         """Return the first entry for a job type."""
         return next((config for config in self.configs if config.type == job_type), None)
 
+    def jobs_url(self, address: str) -> str | None:
+        """Return what work directories' URLs begin with on the host of this address, None where nothing serves them."""
+        if self.webdav_url:
+            return self.webdav_url
+        return f"http://{address}:{self.webdav_port}" if self.webdav_port else None
+
     @classmethod
     def load(cls, path: Path) -> "JobWorkerConfig":
         """Read a file; raises ValueError, naming it and everything that is wrong."""

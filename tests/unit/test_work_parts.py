@@ -108,6 +108,18 @@ def test_a_bad_configuration_file_is_named(tmp_path: Path) -> None:
         JobWorkerConfig.load(tmp_path / "w.json")
 
 
+@pytest.mark.parametrize(
+    ("config", "url"),
+    [
+        ({}, None),
+        ({"webdav_port": "8085"}, "http://10.0.0.1:8085"),
+        ({"webdav_port": 8085, "webdav_url": "https://dav/work"}, "https://dav/work"),
+    ],
+)
+def test_a_jobs_url_is_that_of_what_serves_work_directories(config: dict[str, Any], url: str | None) -> None:
+    assert JobWorkerConfig.model_validate(config).jobs_url("10.0.0.1") == url
+
+
 def test_mappings_are_read_only_unless_they_say_otherwise() -> None:
     given = {"/a": "/b", "/c": ["d"], "/e": ["/f", "rw"]}
     assert mounts(given) == (Mount("/a", "/b", "ro"), Mount("/c", "d", "ro"), Mount("/e", "/f", "rw"))
