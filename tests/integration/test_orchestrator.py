@@ -11,6 +11,7 @@ import pytest
 
 from agents.admin import apply
 from agents.admin_client import admin_client
+from agents.bus import consumer, read_to_end
 from pipeline.identity import token_is_valid
 from pipeline.messages.command import GRANT, STOP
 from pipeline.messages.inbox import Heartbeat, Held
@@ -184,6 +185,32 @@ def test_a_record_that_is_no_message_goes_to_the_dead_letters_and_the_next_is_ap
         bench.publisher.send(bench.topology.inbox, b"k", b"\x00rubbish", number).result(30)
     jobs = [bench.submit(f"after-{n}") for n in range(8)]
     bench.until(lambda: all(bench.statuses(job) == WHOLE for job in jobs))
+
+
+def _rows(bench: Bench) -> set[bytes]:
+    """Return the keys of the families and documents that the changelog leaves."""
+    left: dict[bytes, bytes | None] = {}
+    client = consumer(bench.settings, "changelog")
+    for topic in bench.topology.changelogs()[:2]:
+        for message in read_to_end(client, topic.name, range(topic.partitions)):
+            left[message.key()] = message.value()
+    client.close()
+    return {key for key, value in left.items() if value is not None and not key.startswith(b"!")}
+
+
+def test_what_has_ended_is_forgotten_and_whoever_rebuilds_the_tables_begins_none_of_it_anew(make_bench) -> None:
+    bench, orchestrator = make_bench(tick_ms=200, document_ms=2000, window_ms=4000)
+    bench.forwards_ticks = True
+    jobs = [bench.submit(f"past-{n}") for n in range(10)]
+    bench.until(lambda: all(bench.statuses(job) == WHOLE for job in jobs))
+    assert {job.encode() for job in jobs} <= _rows(bench)
+    bench.until(lambda: not _rows(bench), what="nothing left of what ended")
+    assert orchestrator.end(signal.SIGKILL) == -signal.SIGKILL
+    make_bench.also(bench.orchestrator("fresh").start())
+    again = [bench.submit(f"past-{n}", f"again-{n}") for n in range(10)]
+    bench.until(lambda: all(bench.statuses(job) == WHOLE for job in again))
+    assert {tuple(bench.statuses(job)) for job in jobs} == {tuple(WHOLE)}
+    assert bench.repeats == []
 
 
 def test_an_orchestrator_refuses_tables_that_were_built_from_another_inbox(make_bench) -> None:
