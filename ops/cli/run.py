@@ -50,13 +50,18 @@ def run(
       jobstream run submission.json --job-type hello.json --engine docker
       echo '{"job_type": "x", "payload": {"_command": "echo hello"}}' | jobstream run - --work-dir /tmp/work
     """
-    from ops.running import exit_code, local
-    from ops.running import run as run_here
-
     known = _settings(home)
     job = _job(file, known, _types(job_type or []))
-    chosen = local(known, engine, work_dir, job_worker, publish)
-    as_json = json_wanted(ctx, output)
+    from ops.running import local
+
+    code = _run(local(known, engine, work_dir, job_worker, publish), job, as_json=json_wanted(ctx, output))
+    if code:
+        raise typer.Exit(code)
+
+
+def _run(chosen: Settings, job: Mapping[str, Any], *, as_json: bool) -> int:
+    from ops.running import exit_code
+    from ops.running import run as run_here
 
     def begun(job_info: Mapping[str, Any]) -> None:
         if not as_json:
@@ -66,9 +71,9 @@ def run(
         result = run_here(chosen, job, begun)
     except ValueError as error:
         raise CliError(str(error), exits.USAGE) from None
-    _tell(job, result, exit_code(result), as_json=as_json)
-    if code := exit_code(result):
-        raise typer.Exit(code)
+    code = exit_code(result)
+    _tell(job, result, code, as_json=as_json)
+    return code
 
 
 def _settings(home: Path | None) -> Settings:

@@ -44,6 +44,18 @@ def test_submit_and_wait_ends_with_the_jobs_own_exit_status(site: Site) -> None:
     assert site.document(job)["job"]["job_info"]["stderr"] == "no such tile\n"
 
 
+def test_a_registered_type_runs_what_it_says_whatever_its_parameters_hold(site: Site) -> None:
+    assert site.cli("jobs", "register", str(PROJECT / "ops" / "templates" / "job_type.json")).returncode == 0
+    nasty = "$HOME; `id`"
+    done = site.cli("submit", "job-hello:v1.0", "-p", f"name={nasty}", "--wait", "-o", "json", timeout=2 * SOON)
+    assert done.returncode == 0, done.stderr
+    (job,) = json.loads(done.stdout)["job_ids"]
+    assert site.cli("logs", job).stdout == f"hello {nasty} 1.0\n"
+    refused = site.cli("submit", "job-hello:v1.0", "-p", "nme=x", "--wait", timeout=2 * SOON)
+    assert refused.returncode == 1
+    assert "$.payload.nme: found an unknown parameter" in refused.stderr
+
+
 def test_a_duplicate_names_its_original_and_a_failed_job_makes_none(site: Site) -> None:
     _, original, _ = submitted(site, "true", "--wait", tile=1)
     _, duplicate, _ = submitted(site, "true", tile=1)
