@@ -24,6 +24,7 @@ from pipeline.inputs.localize import Localized, Localizer
 from pipeline.inputs.policy import Policy
 from pipeline.inputs.remote import RemoteSource
 from pipeline.inputs.request import Input
+from pipeline.inputs.version import Version
 
 BIG = os.urandom(20_000_003)
 QUICK = Limits(backoff=0.01, backoff_max=0.02, stall=10.0, seconds=60.0, tries=3)
@@ -72,6 +73,23 @@ async def test_local_files_and_folders_are_copied(tmp_path: Path, there: Path, d
         directory / "D",
         directory / "big",
     ]
+
+
+async def test_a_file_that_changes_while_it_is_read_is_read_again(
+    tmp_path: Path, there: Path, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version, asked = RemoteSource.version, []
+
+    def changing(self: RemoteSource) -> Version:
+        if not asked:
+            (there / "big").write_bytes(b"other")
+        asked.append(1)
+        return version(self)
+
+    monkeypatch.setattr(RemoteSource, "version", changing)
+    brought = await bring(localizer(tmp_path), directory, str(there / "big"))
+    assert (directory / "big").read_bytes() == b"other"
+    assert brought.figures["retries"] == 1
 
 
 async def test_a_folder_has_no_more_files_than_a_job_may_have(tmp_path: Path, there: Path, directory: Path) -> None:

@@ -1,5 +1,6 @@
 """The cache's bookkeeping: versions, room, eviction, what a kill leaves."""
 
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,6 +86,12 @@ def bring(cache: Cache, tmp_path: Path, url: str, source: Given) -> bytes:
 )
 def test_a_version_is_the_same_only_on_evidence(one: Version, other: Version, same: bool) -> None:
     assert one.same(other) is other.same(one) is same
+
+
+def test_a_weak_tag_promises_no_same_bytes() -> None:
+    weak = Version(size=1, etag='W/"a"')
+    assert weak.same(weak)
+    assert not weak.same_bytes(weak)
 
 
 def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
@@ -223,7 +230,26 @@ def test_old_entries_make_way_where_the_disk_is_short(tmp_path: Path, monkeypatc
         bring(cache, tmp_path, "c", Given(b"x" * 1200))
 
 
-def test_a_lock_whose_file_was_removed_is_taken_anew(tmp_path: Path) -> None:
+def test_a_lock_whose_file_is_removed_while_it_is_waited_for_is_taken_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lock"
+    flock, removed = fcntl.flock, []
+
+    def removing(handle: int, how: int) -> None:
+        if not removed:
+            path.unlink()
+            removed.append(path)
+        flock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", removing)
+    first = try_lock(path)
+    assert first is not None
+    assert try_lock(path) is None
+    os.close(first)
+
+
+def test_a_lock_is_one_processs_and_threads_alone(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "lock"
     first = try_lock(path)
     assert first is not None
