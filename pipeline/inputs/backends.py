@@ -12,6 +12,8 @@ from pipeline.inputs.request import Input
 
 #: What to install for the schemes that need more than jobstream itself.
 EXTRAS = {"s3": "s3", "gs": "gs", "gcs": "gs", "abfs": "azure", "abfss": "azure", "sftp": "sftp"}
+#: File systems that are kept for other inputs.
+_SHARED = 32
 #: Bytes of a storage file.
 _MAX_FILE = 1 << 20
 
@@ -26,7 +28,8 @@ class Backends:
         self._options = dict(options or {})
         self._stall = stall
         self._lock = threading.Lock()
-        self._shared: dict[tuple[str, str], Any] = {}
+        # the one used last is the last
+        self._shared: dict[str, Any] = {}
 
     def connect(self, one: Input) -> tuple[Any, str, bool]:
         """Return a file system, the path there, and whether it is the caller's own to close.
@@ -36,15 +39,17 @@ class Backends:
         kind = self.kind(one)
         prefix, options = self.options(one)
         path = kind._strip_protocol(one.url)
-        if kind.async_impl:
-            with self._lock:
-                shared = self._shared.get((one.scheme, prefix))
-                if shared is None:
-                    shared = kind(**self._bounded(one.scheme, options), skip_instance_cache=True)
-                    self._shared[one.scheme, prefix] = shared
-            return shared, path, False
-        given = {**kind._get_kwargs_from_urls(one.url), **self._bounded(one.scheme, options)}
-        return kind(**given, skip_instance_cache=True), path, True
+        of_url = kind._get_kwargs_from_urls(one.url)
+        given = {**of_url, **self._bounded(one.scheme, options), "skip_instance_cache": True}
+        if not kind.async_impl:
+            return kind(**given), path, True
+        key = f"{one.scheme} {prefix} {sorted(of_url.items())}"
+        with self._lock:
+            shared = self._shared.pop(key, None) or kind(**given)
+            self._shared[key] = shared
+            if len(self._shared) > _SHARED:
+                del self._shared[next(iter(self._shared))]
+        return shared, path, False
 
     def kind(self, one: Input) -> Any:
         """Return the class of an input's file system; raises RefusedError."""
