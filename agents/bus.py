@@ -182,7 +182,8 @@ def end_offsets(client: Consumer, topic: str, partitions: Sequence[int]) -> dict
 def read_to_end(client: Consumer, topic: str, partitions: Sequence[int], timeout: float = 60.0) -> Iterator[Message]:
     """Yield every record from the start to the end offsets of now; raises TimeoutError after `timeout` seconds."""
     bounds = {
-        number: client.get_watermark_offsets(TopicPartition(topic, number), timeout=CALL_TIMEOUT) for number in partitions
+        number: client.get_watermark_offsets(TopicPartition(topic, number), timeout=CALL_TIMEOUT)
+        for number in partitions
     }
     left = {number: end for number, (start, end) in bounds.items() if start < end}
     client.assign([TopicPartition(topic, number, 0) for number in partitions])

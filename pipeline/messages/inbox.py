@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Self
 from pipeline.messages.needs import Needs
 from pipeline.messages.plain import plain
 
-
 #: Characters of a topic's id that stand in each family's row: enough for one name's few topics.
 _ID_LENGTH = 8
 
