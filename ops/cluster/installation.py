@@ -13,6 +13,7 @@ import psutil
 
 from ops.cluster.agent_process import AgentProcess
 from ops.cluster.file import ClusterFile, Plan
+from ops.cluster.priority import yield_to_others
 from ops.cluster.process_status import ProcessStatus
 from ops.cluster.readiness import Readiness
 from ops.cluster.servers import Servers
@@ -27,6 +28,8 @@ _GONE_TIMEOUT = 10.0
 #: s that another `up` or `down` of the same home is waited for
 _LOCK_TIMEOUT = 300.0
 _POLL = 0.2
+#: The index may be late; a job must not wait because it is brought up to date.
+_YIELDING = ("elasticsearch", "sink")
 #: The gate is a process of its own: the two largest consumers of time then have a core each.
 _OPTIONS = {"orchestrator": ["--no-gate"]}
 
@@ -70,6 +73,7 @@ class Cluster:
             self._stop_agents([name for name in self._known_agents() if name not in self.agent_names], progress, None)
             self._start_agents([name for name in self.agent_names if name != "sink"], progress)
             search.result()
+            self._yield("elasticsearch")
             self._remember()
             self._start_agents([name for name in self.agent_names if name == "sink"], progress)
 
@@ -90,6 +94,7 @@ class Cluster:
         """Have one process running and ready; raises like `up`, KeyError for a name that isn't of the plan."""
         if self._checked(name) in self._servers:
             self._servers.start(name, progress)
+            self._yield(name)
             self._remember()
         else:
             self._start_agents([name], progress)
@@ -198,6 +203,7 @@ class Cluster:
             for name, ready in waits.items():
                 with step(progress, name) as outcome:
                     self._await_ready(name, ready)
+                    self._yield(name)
                     if name in ran:
                         outcome.kept(f"pid {self.pid(name)}")
                     else:
@@ -216,6 +222,11 @@ class Cluster:
         question = readiness.of(_kind(name), name, since, runs=running is not None)
         agent.start(settings.environment())
         return question
+
+    def _yield(self, name: str) -> None:
+        pid = self.pid(name) if name in _YIELDING and name in self.names else None
+        if pid is not None:
+            yield_to_others(pid)
 
     def _await_ready(self, name: str, ready: Callable[[], bool]) -> None:
         agent = self.agent(name)
