@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,15 +19,32 @@ from ops.cluster.steps import Step, StepState
 from ops.embedded.errors import EmbeddedError
 from pipeline.settings import Settings
 
+_WARM_UP = 1000
 _PROFILE_SECONDS = 10
+_PROFILED = 1500
+_BURST_SLOTS = 8
+_BURST_DURATION = 0.2
+_BURST_WINDOW = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Measurements:
+    """What is measured: numbers of jobs, jobs a second, seconds, slots of the worker."""
+
+    jobs: int
+    rate: float
+    seconds: int
+    slots: int
+    burst: int
+    profile: bool
 
 
 def main(
     jobs: Annotated[int, typer.Option(min=10, help="Jobs of the throughput run.")] = 5000,
     rate: Annotated[float, typer.Option(min=1, help="Jobs a second of the latency run.")] = 35,
     seconds: Annotated[int, typer.Option(min=1, help="Seconds of the latency run.")] = 30,
-    slots: Annotated[int, typer.Option(min=1, help="Slots of the worker.")] = 8,
-    burst_of: Annotated[int, typer.Option("--burst", min=0, help="Jobs of 0.2 s at once; 0 leaves it out.")] = 0,
+    slots: Annotated[int, typer.Option(min=1, help="Slots of the worker.")] = 32,
+    burst_of: Annotated[int, typer.Option("--burst", min=0, help="Jobs of 0.2 s at once for 8 slots; 0: none.")] = 0,
     profile: Annotated[bool, typer.Option(help="Show where the orchestrator's time goes.")] = True,
     home: Annotated[Path, typer.Option(help="Emptied first.")] = Path(".jobstream/bench"),
 ) -> None:
@@ -42,7 +60,7 @@ def main(
     cluster = Cluster(settings, Plan(workers=1, engine="noop"))
     try:
         cluster.up(_tell)
-        figures = _run(cluster, jobs, rate, seconds, slots, burst_of, profile)
+        figures = _run(cluster, Measurements(jobs, rate, seconds, slots, burst_of, profile))
     except (BenchError, ClusterError, EmbeddedError) as error:
         sys.exit(f"bench: {error}")
     finally:
@@ -62,27 +80,43 @@ def _settings(home: Path, slots: int) -> Settings:
     )
 
 
-def _run(
-    cluster: Cluster, jobs: int, rate: float, seconds: int, slots: int, burst_of: int, profile: bool
-) -> dict[str, Any]:
+def _run(cluster: Cluster, plan: Measurements) -> dict[str, Any]:
     settings = cluster.settings
-    _say("warming up: 500 jobs")
-    throughput(settings, 500, _say)
+    _say(f"warming up: {_WARM_UP} jobs")
+    throughput(settings, _WARM_UP, _say)
+    # before the throughput, which leaves the index behind, and that takes time from the others until it has caught up
+    _say(f"latency: {plan.rate:g} jobs a second for {plan.seconds} s")
+    delays = latency(settings, int(plan.rate * plan.seconds), plan.rate, _say)
     before = _cpu(cluster)
-    _say(f"throughput: {jobs} jobs at once, {slots} slots")
-    pid = cluster.pid("orchestrator")
-    sampled = Profile(pid, _PROFILE_SECONDS, settings.home / "profile.txt") if profile and pid else None
-    figures = throughput(settings, jobs, _say)
-    if sampled:
-        print("\n".join(sampled.lines()))
+    _say(f"throughput: {plan.jobs} jobs at once, {plan.slots} slots")
+    figures = throughput(settings, plan.jobs, _say) | delays
     _say(f"CPU in it (s): {_spent(before, _cpu(cluster))}")
-    _say(f"latency: {rate:g} jobs a second for {seconds} s")
-    figures |= latency(settings, int(rate * seconds), rate, _say)
     figures["rss_mib"] = {one.kind: one.memory >> 20 for one in cluster.processes() if one.kind != "server"}
-    if burst_of:
-        _say(f"burst: {burst_of} jobs of 0.2 s, {slots} slots")
-        figures["burst"] = burst(settings, burst_of, slots, 0.2, 60.0, _say)
+    if plan.profile:
+        _profile(cluster)
+    if plan.burst:
+        figures["burst"] = _burst(cluster, plan.burst)
     return figures
+
+
+def _profile(cluster: Cluster) -> None:
+    """Show where the orchestrator's time goes, in a run of its own: sampling slows what it looks at."""
+    _say(f"profile: {_PROFILED} jobs at once")
+    pid = cluster.pid("orchestrator")
+    if pid is None:
+        raise BenchError("the orchestrator does not run")
+    sampled = Profile(pid, _PROFILE_SECONDS, cluster.home / "profile.txt")
+    throughput(cluster.settings, _PROFILED, _say)
+    print("\n".join(sampled.lines()))
+
+
+def _burst(cluster: Cluster, jobs: int) -> dict[str, Any]:
+    _say(f"burst: {jobs} jobs of {_BURST_DURATION:g} s at once, {_BURST_SLOTS} slots")
+    given = cluster.settings
+    worker = given.worker.model_copy(update={"slots": _BURST_SLOTS})
+    fewer = Cluster(given.model_copy(update={"worker": worker}), cluster.plan)
+    fewer.restart("worker-1")
+    return burst(fewer.settings, jobs, _BURST_SLOTS, _BURST_DURATION, _BURST_WINDOW, _say)
 
 
 def _cpu(cluster: Cluster) -> dict[str, float]:
