@@ -123,12 +123,12 @@ class Partition:
     def _take(self, batch: _Batch, record: Record) -> None:
         try:
             message = Inbox.of(self._codec.decode("inbox", record.value))
-        except (DecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        except (DecodeError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             self._bury(batch, record, f"{type(error).__name__}: {error}")
             return
         try:
             self._apply(batch, message, At(self.number, record.offset, record.timestamp))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             log.exception("a message could not be applied", partition=self.number, offset=record.offset)
             self._bury(batch, record, f"not applied: {type(error).__name__}: {error}")
 
