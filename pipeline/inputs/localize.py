@@ -88,6 +88,9 @@ class Localizer:
     def source(self, one: Input) -> Source:
         """Return where an input comes from; raises RefusedError."""
         self._policy.check(one)
+        if one.scheme == "file":
+            # the very path that was checked: fsspec reads URLs in another way
+            return RemoteSource(Input(str(self._policy.local(one))), self._backends)
         if one.scheme not in ("http", "https"):
             if one.scheme in DIRECT:
                 self._policy.check_resolved(one)
@@ -137,7 +140,7 @@ class Localizer:
         try:
             if source.info().get("type") != "directory":
                 return None
-            base = one.url.rstrip("/")
+            base = str(self._policy.local(one)) if one.scheme == "file" else one.url.rstrip("/")
             return {name: f"{base}/{name}" for name in source.find(most)}
         finally:
             source.close()
@@ -239,7 +242,7 @@ def _entry(one: Input, path: Path, brought: Brought, start: datetime) -> dict[st
     seconds = (end - start).total_seconds()
     made: dict[str, Any] = {
         "url": one.shown,
-        "path": str(path),
+        "path": request.readable(str(path)),
         "disk_usage": brought.size,
         "time_start": _iso(start),
         "time_end": _iso(end),

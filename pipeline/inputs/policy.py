@@ -1,6 +1,7 @@
 """What jobs may ask for. A URL comes from a message, and the worker can reach more than the job's sender may see."""
 
 import ipaddress
+import os
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -51,20 +52,20 @@ class Policy:
         """Return a local input's path, resolved; raises RefusedError unless it is in an allowed folder."""
         text = one.url
         if "://" in text:
-            parts = urlsplit(text)
-            if parts.netloc not in ("", "localhost"):
-                raise RefusedError(f"{one.shown}: a file of another machine")
-            text = unquote(parts.path)
+            text = _path_of(one)
         try:
             path = Path(text).resolve(strict=True)
         except (OSError, ValueError, RuntimeError) as error:
             # Which paths there are is nobody's business: outside, the answer is the same as for one that isn't allowed.
-            path = Path(text).resolve() if "\0" not in text else Path("/")
+            path = _furthest(text)
             if self._within(path):
                 raise RefusedError(f"{one.shown}: {getattr(error, 'strerror', None) or error}") from error
         if not Path(text).is_absolute() or not self._within(path):
             allowed = ", ".join(map(str, self.roots)) or "none"
             raise RefusedError(f"{one.shown}: not in a folder that inputs may come from (these are: {allowed})")
+        if not (path.is_file() or path.is_dir()):
+            # a pipe would never end, a device neither
+            raise RefusedError(f"{one.shown}: neither a file nor a folder")
         return path
 
     def check_host(self, host: str, shown: str) -> None:
@@ -96,3 +97,21 @@ class Policy:
 
     def _within(self, path: Path) -> bool:
         return any(path.is_relative_to(root.resolve()) for root in self.roots)
+
+
+def _path_of(one: Input) -> str:
+    """Return the path of a `file://` URL; raises RefusedError where it could be read in two ways."""
+    host, slash, path = one.url.partition("://")[2].partition("/")
+    if host.lower() not in ("", "localhost"):
+        raise RefusedError(f"{one.shown}: a file of another machine")
+    if "?" in path or "#" in path:
+        raise RefusedError(f"{one.shown}: in a file's URL, %3F stands for ? and %23 for #")
+    return unquote(slash + path, errors="surrogateescape")
+
+
+def _furthest(text: str) -> Path:
+    """Return where a path that can't be resolved leads to, as far as that can be said."""
+    try:
+        return Path(os.path.realpath(text))
+    except (OSError, ValueError):
+        return Path("/")

@@ -2,7 +2,7 @@
 
 import errno
 import ftplib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -62,12 +62,11 @@ class RemoteSource:
         """
         try:
             fs, path = self._connect()
-            found = fs.find(path, detail=True)
+            found = fs.find(path, detail=True) if fs.async_impl else self._below(fs, path, most)
         except Exception as error:
             self.close()
             raise self.translated(error) from error
-        if len(found) > most:
-            raise RefusedError(f"{self.shown}: more than {most} files")
+        self._check_number(found, most)
         base = f"{path.rstrip('/')}/"
         inside = {name.removeprefix(base): info for name, info in found.items() if name != path}
         for name in inside:
@@ -100,6 +99,28 @@ class RemoteSource:
         if self._connection is None:
             self._connection = self._backends.connect(self._input)
         return self._connection[0], self._connection[1]
+
+    def _below(self, fs: Any, path: str, most: int) -> dict[str, dict[str, Any]]:
+        """Return what is below a folder; raises as `find` does.
+
+        fsspec's `find` would go folder by folder too, and leave out those that it can't list.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        folders = [path.rstrip("/") or "/"]
+        for folder in folders:
+            for info in fs.ls(folder, detail=True):
+                name = info["name"].rstrip("/")
+                if info["type"] != "directory":
+                    found[name] = info
+                elif name != folder:
+                    folders.append(name)
+            self._check_number(found, most)
+            self._check_number(folders[1:], most)
+        return found
+
+    def _check_number(self, found: Collection[str], most: int) -> None:
+        if len(found) > most:
+            raise RefusedError(f"{self.shown}: more than {most} files or folders")
 
     @staticmethod
     def _open_at(fs: Any, path: str, version: Version, start: int) -> Any:

@@ -21,6 +21,8 @@ _RESERVED = frozenset(
 )
 #: Bytes of a file's name.
 _NAME = 255
+#: Characters of a path that are shown.
+_SHOWN = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Input:
     @property
     def shown(self) -> str:
         """The URL as logs and facts show it."""
-        return masked(self.url)
+        return readable(masked(self.url) if "://" in self.url else self.url[:_SHOWN])
 
 
 def inputs_of(document: Mapping[str, Any]) -> list[Input]:
@@ -49,6 +51,11 @@ def inputs_of(document: Mapping[str, Any]) -> list[Input]:
     if not isinstance(entries, list):
         raise RefusedError("localize_urls is no list")
     return [_input(entry) for entry in entries]
+
+
+def readable(text: str) -> str:
+    """Return a path as messages can hold it, whatever bytes are in its names."""
+    return os.fsencode(text).decode(errors="replace")
 
 
 def _input(entry: Any) -> Input:
@@ -96,6 +103,8 @@ def name_of(one: Input) -> str:
         name = quoted if "/" in name else name
     else:
         name = one.url.rstrip("/").rpartition("/")[2]
-    if name in ("", ".", "..") or "\0" in name or len(os.fsencode(name)) > _NAME:
+        if "://" in one.url and one.scheme == "file":
+            name = unquote(name, errors="surrogateescape")
+    if name in ("", ".", "..") or "/" in name or "\0" in name or len(os.fsencode(name)) > _NAME:
         raise RefusedError(f"{one.shown}: it names no file")
     return name

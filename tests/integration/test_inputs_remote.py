@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
 import paramiko
 import pytest
 from pyftpdlib.authorizers import DummyAuthorizer
@@ -75,10 +76,78 @@ async def test_local_files_and_folders_are_copied(tmp_path: Path, there: Path, d
     ]
 
 
+async def test_names_are_taken_as_they_are(tmp_path: Path, there: Path, directory: Path) -> None:
+    odd = there / "a %41#?b"
+    odd.mkdir()
+    (odd / "x %41#?y").write_bytes(b"odd")
+    await bring(
+        localizer(tmp_path), directory, str(odd), {"url": f"file://{there}/a%20%2541%23%3Fb", "local_path": "again/"}
+    )
+    assert files_in(directory) == {"a %41#?b/x %41#?y": b"odd", "again/a %41#?b/x %41#?y": b"odd"}
+
+
+@pytest.mark.parametrize("rest", ["D?/../../../etc/hostname", "D?", "D#/../../../etc/hostname", "big?x=1"])
+async def test_a_file_url_that_could_be_read_in_two_ways_is_refused(
+    tmp_path: Path, there: Path, directory: Path, rest: str
+) -> None:
+    with pytest.raises(RefusedError, match="%3F"):
+        await bring(localizer(tmp_path), directory, f"file://{there}/{rest}")
+    assert files_in(directory) == {}
+
+
+@pytest.mark.parametrize("beyond", ["", "there/../outside", "absent"])
+async def test_a_link_in_a_folder_does_not_lead_out(tmp_path: Path, there: Path, directory: Path, beyond: str) -> None:
+    (tmp_path / "outside").write_text("not for jobs")
+    (there / "D" / "out").symlink_to(tmp_path / beyond)
+    with pytest.raises(RefusedError, match="not in a folder that inputs may come from"):
+        await bring(localizer(tmp_path), directory, str(there / "D"))
+    assert b"not for jobs" not in files_in(directory).values()
+
+
+async def test_a_link_in_a_folder_to_an_allowed_file_is_that_file(tmp_path: Path, there: Path, directory: Path) -> None:
+    (there / "D" / "in").symlink_to(there / "big")
+    await bring(localizer(tmp_path), directory, str(there / "D"))
+    assert files_in(directory)["D/in"] == BIG
+    assert not (directory / "D" / "in").is_symlink()
+
+
+@pytest.mark.parametrize("url", ["D", "D/pipe"])
+async def test_what_is_no_file_is_refused_and_not_waited_for(
+    tmp_path: Path, there: Path, directory: Path, url: str
+) -> None:
+    os.mkfifo(there / "D" / "pipe")
+    with pytest.raises(RefusedError, match="neither a file nor a folder"):
+        await bring(localizer(tmp_path), directory, str(there / url))
+
+
+async def test_a_folder_that_can_not_be_listed_is_not_left_out(
+    tmp_path: Path, there: Path, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def closed(path: str) -> Any:
+        if str(path).endswith("inner"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(MissingError, match="Permission denied"):
+        await bring(localizer(tmp_path), directory, str(there / "D"))
+
+
+async def test_names_that_are_no_text_are_kept_and_shown_as_text(tmp_path: Path, there: Path, directory: Path) -> None:
+    odd = os.fsdecode(b"\xff.bin")
+    (there / "D" / odd).write_bytes(b"odd")
+    brought = await bring(localizer(tmp_path), directory, f"{there}/D", f"file://{there}/D/%ff.bin")
+    assert (directory / "D" / odd).read_bytes() == (directory / odd).read_bytes() == b"odd"
+    assert orjson.dumps(brought.entries)
+
+
 async def test_a_file_that_changes_while_it_is_read_is_read_again(
     tmp_path: Path, there: Path, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    version, asked = RemoteSource.version, []
+    version = RemoteSource.version
+    asked: list[int] = []
 
     def changing(self: RemoteSource) -> Version:
         if not asked:

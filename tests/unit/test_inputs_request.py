@@ -49,6 +49,8 @@ def test_a_malformed_list_is_refused(entries: object) -> None:
         ("s3://b/some/prefix/", None, "prefix"),
         ("s3://b/k?v#1", None, "k?v#1"),
         ("http://h/?download=5", "y", "y"),
+        ("file:///a/x%20%2541", None, "x %41"),
+        ("/a/x%20y", None, "x%20y"),
     ],
 )
 def test_an_input_goes_where_it_should(tmp_path: Path, url: str, path: str | None, where: str) -> None:
@@ -65,6 +67,8 @@ def test_an_input_goes_where_it_should(tmp_path: Path, url: str, path: str | Non
         ("http://h/", None),
         ("http://h", None),
         ("http://h/%2e%2e", None),
+        ("file:///a/%2e%2e", None),
+        ("file:///a/..%2Fx", None),
         ("http://h/_job.json", None),
         ("http://h/x", "_context.json"),
         ("http://h/x", ".done"),
@@ -116,11 +120,13 @@ def test_local_files_come_from_allowed_folders_only_wherever_links_lead(tmp_path
     (allowed / "a b").write_text("x")
     (other / "secret").write_text("x")
     (allowed / "link").symlink_to(other / "secret")
+    (allowed / "loop").symlink_to(allowed / "loop")
     policy = Policy(roots=(allowed,))
     for url in (f"{allowed}/a b", f"file://{allowed}/a%20b", f"file://localhost{allowed}/a%20b"):
         policy.check(Input(url))
     refused = (f"{allowed}/link", f"{allowed}/../other/secret", str(other / "secret"), f"{allowed}/absent", "a b")
-    for url in (*refused, f"file://elsewhere{allowed}/a%20b", f"{other}/absent", "/a\0b"):
+    odd = (f"file://elsewhere{allowed}/a%20b", f"file://{allowed}/a%20b?", "file://[/a", "file://", f"{allowed}/loop")
+    for url in (*refused, *odd, f"{other}/absent", "/a\0b"):
         with pytest.raises(RefusedError):
             policy.check(Input(url))
 
