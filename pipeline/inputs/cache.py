@@ -17,7 +17,7 @@ from pipeline.inputs.gauge import Gauge
 from pipeline.inputs.limits import Limits
 from pipeline.inputs.locks import held
 from pipeline.inputs.patience import Patience
-from pipeline.inputs.room import Room
+from pipeline.inputs.room import Own, Room
 from pipeline.inputs.source import Source
 from pipeline.inputs.spool import Spool
 
@@ -57,7 +57,12 @@ class Cache:
         entry = Entry(self._root, key_of(url))
         with held(entry.lock, patience):
             entry.use()
-            found = self._current(entry, source, began, patience, gauge)
+            try:
+                found = self._current(entry, source, began, patience, gauge)
+            except BaseException:
+                if entry.empty:
+                    entry.remove()
+                raise
             handle = entry.open()
         try:
             if found.cached:
@@ -90,12 +95,14 @@ class Cache:
             raise
         if version is None:
             assert meta is not None
+            # a part that a kill left is of what the other side no longer has, or all of it was used
+            spool.spool.discard()
             spool.give_back()
             entry.validate(asked)
             return Brought(meta.size, cached=True)
         replaced = entry.commit(source.shown, version, asked)
         spool.give_back(keep=spool.spool.size)
-        self.room.give_back(replaced, patience)
+        self.room.give_back(replaced)
         return Brought(spool.spool.size)
 
     def has(self, url: str) -> Meta | None:
@@ -122,7 +129,7 @@ class _Reserved:
         """Take off the count what was reserved beyond `keep`; a part that stays keeps its own bytes."""
         if keep == 0:
             keep = self._entry.part_size
-        self._cache.room.give_back(self._reserved - keep, self._patience)
+        self._cache.room.give_back(self._reserved - keep)
         self._reserved = keep
 
     def _need(self, size: int) -> None:
@@ -131,17 +138,21 @@ class _Reserved:
             self._reserve(size - self._reserved)
             self._reserved = size
         missing = size - self._entry.part_size
-        if missing > 0 and not room.make_free(missing, self._patience, self._entry.key):
+        if missing > 0 and not room.make_free(missing, self._patience, self._own):
             raise DiskFullError(f"{self._shown}: the disk of the cache has no {missing} bytes free")
 
     def _reserve(self, size: int) -> None:
-        room, key = self._cache.room, self._entry.key
+        room = self._cache.room
         try:
-            room.reserve(size, self._shown, self._patience, key)
+            room.reserve(size, self._shown, self._patience, self._own)
         except NoRoomError:
             # there may be room for the new version if the old one, which is of no more use, is gone
             freed = self._entry.drop_data()
             if freed == 0:
                 raise
-            room.give_back(freed, self._patience)
-            room.reserve(size, self._shown, self._patience, key)
+            room.give_back(freed)
+            room.reserve(size, self._shown, self._patience, self._own)
+
+    @property
+    def _own(self) -> Own:
+        return Own(self._entry, self._reserved)

@@ -82,7 +82,6 @@ class Entry:
         A kill at any moment leaves the old data, the new, or none: `meta.json` counts for one file only.
         """
         replaced = self.size
-        self.part.chmod(0o444)
         new = self.part.stat()
         meta = Meta(url=url, version=version, inode=new.st_ino, size=new.st_size, mtime_ns=new.st_mtime_ns)
         fresh = self.folder / "meta.new"
@@ -94,8 +93,15 @@ class Entry:
         self.part.replace(self.data)
         fresh.replace(self._meta)
         self.part_note.unlink(missing_ok=True)
+        # only now: nobody but root could go on with a part that a kill left read-only
+        self.data.chmod(0o444)
         _sync(self.folder)
         return replaced
+
+    @property
+    def empty(self) -> bool:
+        """Whether it holds neither data nor a part."""
+        return not self.data.exists() and self.part_size == 0
 
     def drop_data(self) -> int:
         """Remove the data, of which the other side has a newer version; return its bytes."""
@@ -133,6 +139,9 @@ class Entry:
     @property
     def charged(self) -> int:
         """Bytes that the entry takes, and those that a download under way will take."""
+        if not self.part.exists():
+            # a note alone was left by a kill after its part became the data
+            return self.size
         try:
             size = Note.model_validate(orjson.loads(self.part_note.read_bytes())).version.size
         except (OSError, orjson.JSONDecodeError, ValidationError):

@@ -148,7 +148,7 @@ class HttpSource:
         if status == 206 and part is not None:
             start, total = _range(response)
             version = version.model_copy(update={"size": total})
-            if start == part.size and version.same_bytes(part.version.model_copy(update={"size": total})):
+            if start == _resume_at(part) and version.same_bytes(part.version.model_copy(update={"size": total})):
                 return HttpStream(self, response, loop, version, start)
             raise RestartError(f"{self.shown}: answered with another range than was asked for")
         if status == 416 and part is not None:
@@ -232,8 +232,13 @@ def _conditions(known: Version | None, part: Part | None) -> dict[str, str]:
         made["If-Modified-Since"] = known.mtime
     validator = part and ((part.version.etag or "") or part.version.mtime)
     if part is not None and part.size > 0 and validator and not validator.startswith("W/"):
-        made |= {"Range": f"bytes={part.size}-", "If-Range": validator}
+        made |= {"Range": f"bytes={_resume_at(part)}-", "If-Range": validator}
     return made
+
+
+def _resume_at(part: Part) -> int:
+    """Return which byte to ask for first: of a whole part the last, since a range of no bytes can't be asked for."""
+    return part.size if part.version.size is None else max(0, min(part.size, part.version.size - 1))
 
 
 def _version(response: aiohttp.ClientResponse) -> Version:

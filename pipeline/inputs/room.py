@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.inputs.entry import Entry, free_bytes
-from pipeline.inputs.errors import NoRoomError
+from pipeline.inputs.errors import NoRoomError, TimeLimitError
 from pipeline.inputs.locks import held, try_lock
 from pipeline.inputs.patience import Patience
 
@@ -13,8 +15,17 @@ from pipeline.inputs.patience import Patience
 _LOW = 0.9
 #: Seconds after which an entry without data is taken for forgotten.
 _FORGOTTEN = 3600.0
+#: Seconds that giving back may wait for others.
+_SOON = 10.0
 #: Digits of the count.
 _DIGITS = 20
+
+
+class Own(NamedTuple):
+    """The entry whose lock the caller holds; it takes the bytes of its data, and those that the caller has reserved."""
+
+    entry: Entry
+    reserved: int
 
 
 class Room:
@@ -30,11 +41,8 @@ class Room:
         self._limit = limit
         self._count = root / "count"
 
-    def reserve(self, size: int, shown: str, patience: Patience, own: str = "") -> None:
-        """Take `size` bytes, evicting what is needed; raises NoRoomError if that is not enough.
-
-        `own` is the key whose lock the caller holds.
-        """
+    def reserve(self, size: int, shown: str, patience: Patience, own: Own) -> None:
+        """Take `size` bytes, evicting what is needed; raises NoRoomError if that is not enough."""
         if size > self._limit:
             raise NoRoomError(f"{shown}: {size} bytes are more than the whole cache may hold")
         with held(self._count, patience) as handle:
@@ -46,15 +54,15 @@ class Room:
                 raise NoRoomError(f"{shown}: the cache is full of what is in use")
             self._write(handle, count + size)
 
-    def give_back(self, size: int, patience: Patience) -> None:
-        """Take bytes off the count."""
+    def give_back(self, size: int) -> None:
+        """Take bytes off the count; if that can't be done soon, the next look at all entries does it."""
         if size > 0:
-            with held(self._count, patience) as handle:
+            with suppress(TimeLimitError), held(self._count, Patience(_SOON)) as handle:
                 count = self._read(handle)
                 if count is not None:
                     self._write(handle, max(0, count - size))
 
-    def make_free(self, size: int, patience: Patience, own: str = "") -> bool:
+    def make_free(self, size: int, patience: Patience, own: Own) -> bool:
         """Evict until the disk has `size` bytes free; return whether it has."""
         if free_bytes(self._root) >= size:
             return True
@@ -65,21 +73,23 @@ class Room:
     def count_anew(self, patience: Patience) -> int:
         """Look at all entries, remove what was forgotten, and return the bytes that they take."""
         with held(self._count, patience) as handle:
-            count = self._evict(lambda taken: taken <= self._limit, "")
+            count = self._evict(lambda taken: taken <= self._limit)
             self._write(handle, count)
             return count
 
-    def _evict(self, enough: Callable[[int], bool], own: str) -> int:
+    def _evict(self, enough: Callable[[int], bool], own: Own | None = None) -> int:
         """Remove entries until it is enough, the least recently used first; return the bytes that are left."""
         entries = sorted(((entry.used, entry) for entry in self._entries()), key=lambda pair: pair[0])
         newest = entries[-1][0] if entries else 0.0
         charged = {entry.key: entry.charged for _, entry in entries}
+        if own is not None:
+            charged[own.entry.key] = own.entry.size + own.reserved
         taken = sum(charged.values())
         for used, entry in entries:
             empty = charged[entry.key] == 0 and used < newest - _FORGOTTEN
             if enough(taken) and not empty:
                 continue
-            if entry.key != own and (charged[entry.key] > 0 or empty):
+            if (own is None or entry.key != own.entry.key) and (charged[entry.key] > 0 or empty):
                 taken -= self._remove(entry, used, charged[entry.key])
         return taken
 

@@ -16,6 +16,8 @@ from pipeline.inputs.errors import InputError, MissingError, RefusedError, Retri
 from pipeline.inputs.limits import Limits
 from pipeline.inputs.localize import Localized, Localizer
 from pipeline.inputs.policy import Policy
+from pipeline.inputs.spool import Spool
+from pipeline.inputs.version import Version
 from tests.integration.file_server import PIECE, Cut, FileServer, Remote, serving
 
 BIG = os.urandom(64 * PIECE + 17)
@@ -138,6 +140,21 @@ async def test_a_transfer_that_breaks_off_goes_on_where_it_was(
     # what the client had received and not yet looked at when the connection ended is lost
     assert server.seen.sent["/big"] < len(BIG) + 20 * PIECE
     assert brought.figures["retries"] == 2
+
+
+async def test_a_whole_part_costs_no_more_than_a_byte(tmp_path: Path, directory: Path, server: FileServer) -> None:
+    # who brought it was killed before it was an entry
+    server.files["/big"] = remote = Remote(BIG)
+    entry = Entry(tmp_path / "cache", key_of(f"{server.url}/big"))
+    entry.folder.mkdir(parents=True)
+    spool = Spool(entry.part, entry.part_note)
+    spool.begin(Version(size=len(BIG), etag=remote.etag), 0)
+    spool.write(BIG)
+    spool.close()
+    brought = await bring(localizer(tmp_path), directory, f"{server.url}/big")
+    assert (directory / "big").read_bytes() == BIG
+    assert server.seen.statuses("/big") == [206]
+    assert brought.figures["transferred"] == 1
 
 
 async def test_a_part_of_what_has_changed_since_is_not_gone_on_with(

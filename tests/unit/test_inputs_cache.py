@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.inputs.cache import Cache
 from pipeline.inputs.entry import Entry, key_of
-from pipeline.inputs.errors import CancelledError, DiskFullError, NoRoomError, TimeLimitError
+from pipeline.inputs.errors import CancelledError, DiskFullError, MissingError, NoRoomError, TimeLimitError
 from pipeline.inputs.gauge import Gauge
 from pipeline.inputs.limits import Limits
 from pipeline.inputs.locks import held, try_lock
@@ -42,6 +42,11 @@ class Given:
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+class Absent(Given):
+    def open(self, known: Version | None, part: Part | None, patience: Patience) -> "GivenStream | None":
+        raise MissingError("it is not there")
 
 
 class GivenStream:
@@ -129,6 +134,13 @@ def test_a_file_larger_than_the_cache_leaves_nothing_there(tmp_path: Path, sized
     with pytest.raises(NoRoomError, match="whole cache"):
         bring(cache, tmp_path, "a", Given(b"x" * 2000, sized=sized))
     assert cache.sweep() == 0
+
+
+def test_what_can_not_be_brought_leaves_no_entry(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache", 1000, LIMITS)
+    with pytest.raises(MissingError):
+        bring(cache, tmp_path, "a", Absent(b""))
+    assert not Entry(tmp_path / "cache", key_of("a")).folder.exists()
 
 
 def test_the_count_follows_what_is_replaced(tmp_path: Path) -> None:
