@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,8 +53,44 @@ def start(cache: Path, place: Path, urls: list[str], room: int = ROOM) -> subpro
     return process
 
 
-def files_of(server: FileServer, number: int, largest: int = 4096) -> dict[str, bytes]:
-    made = {f"/{index}": os.urandom(random.randint(1, largest)) for index in range(number)}
+class Stops:
+    """A fault of the server: it stops in the middle of a file, until the end, after so many were sent whole."""
+
+    #: Bytes that are sent all the same: more than a client takes at once, less than there are.
+    enough = 36 * PIECE
+
+    def __init__(self) -> None:
+        self.all: set[str] = set()
+        self.at = ""
+        self._lock = threading.Lock()
+        self._left = 0
+        self._whole: set[tuple[str, int]] = set()
+        self._ended = threading.Event()
+
+    def after(self, downloads: int) -> None:
+        with self._lock:
+            self.at, self._left = "", downloads
+
+    def end(self) -> None:
+        self._ended.set()
+
+    def __call__(self, path: str, number: int, sent: int) -> None:
+        if sent < self.enough or self._ended.is_set():
+            return
+        with self._lock:
+            if (path, number) in self._whole:
+                return
+            if self._left > 0:
+                self._left -= 1
+                self._whole.add((path, number))
+                return
+            self.at = path
+            self.all.add(path)
+        self._ended.wait(120)
+
+
+def files_of(server: FileServer, number: int, largest: int = 4096, smallest: int = 1) -> dict[str, bytes]:
+    made = {f"/{index}": os.urandom(random.randint(smallest, largest)) for index in range(number)}
     server.files = {path: Remote(data) for path, data in made.items()}
     return {f"{server.url}{path}": data for path, data in made.items()}
 
@@ -78,22 +115,27 @@ def test_a_thousand_files_by_eight_processes_are_each_brought_once(
 def test_processes_that_are_killed_in_mid_download_spoil_nothing(
     tmp_path: Path, server: FileServer, started: list[subprocess.Popen[str]]
 ) -> None:
-    wanted = files_of(server, 12, 40 * PIECE)
+    wanted = files_of(server, 12, 60 * PIECE, smallest=40 * PIECE)
     cache = tmp_path / "cache"
+    server.fault = stops = Stops()
     for number in range(6):
+        stops.after(downloads=number % 2)
         process = start(cache, tmp_path / f"killed{number}", list(wanted))
         started.append(process)
-        sent = sum(server.seen.sent.values())
-        until(lambda sent=sent: sum(server.seen.sent.values()) > sent + 10 * PIECE, what="a download under way")
+        until(lambda: stops.at and Entry(cache, key_of(server.url + stops.at)).part_size, what="part of a download")
         process.send_signal(signal.SIGKILL)
         process.wait(10)
+        assert not Entry(cache, key_of(server.url + stops.at)).data.exists()
+    stops.end()
     for number in range(2):
         started.append(start(cache, tmp_path / f"place{number}", list(wanted)))
     assert [process.wait(120) for process in started[-2:]] == [0, 0]
     check_places(tmp_path, wanted)
     for url, data in wanted.items():
         assert Entry(cache, key_of(url)).data.read_bytes() == data
-    assert 206 in {status for _, _, status in server.seen.requests}
+    # each of the parts was gone on with, by whoever came next
+    brought = {path for path, _, status in server.seen.requests if status == 206}
+    assert brought == stops.all
 
 
 def test_a_cache_that_is_far_too_small_for_all_serves_them_all_the_same(
