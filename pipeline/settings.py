@@ -47,6 +47,7 @@ class GateSettings(_Section):
 
     batch: int = Field(500, ge=1, le=10_000, description="records forwarded before their offsets are committed")
     lag_limit: int = Field(1000, ge=1, description="inbox messages behind, a partition, above which submissions pause")
+    lag_ms: int = Field(400, ge=10, description="ms of the ledger's work in the inbox above which submissions pause")
     creators_file: Path | None = Field(None, description="orchestrator_jobs.json; none: only the catch-all")
     creators_dir: Path | None = Field(None, description="the one directory that job creators may be loaded from")
     job_types_dir: Path | None = Field(None, description="folder of job types that the gate registers when it starts")
@@ -56,7 +57,7 @@ class GateSettings(_Section):
     threads: int = Field(2, ge=1, le=64, description="threads that job creators run in")
     creator_timeout: float = Field(60.0, gt=0, description="s that a job creator may take; then its job is rejected")
     session_ms: int = Field(6000, ge=3000, description="ms until a dead gate's partitions move")
-    lag_check_ms: int = Field(500, ge=50, description="ms between two looks at how far the inbox lags")
+    lag_check_ms: int = Field(50, ge=10, description="ms between two looks at how far the inbox lags")
 
 
 class LedgerSettings(_Section):
@@ -108,6 +109,9 @@ class WorkerSettings(_Section):
     datasets_file: Path | None = Field(None, description="datasets.json: recognition rules")
     heartbeat_ms: int = Field(15_000, ge=200, description="ms between two heartbeats; a lease is at least 3 of them")
     status_ms: int = Field(3000, ge=100, description="ms between two statuses where nothing changes")
+    ahead_ms: int = Field(
+        250, ge=0, description="ms before a short job's expected end when its slot is offered; 0: never"
+    )
     grace: float = Field(30.0, ge=0, description="s that running jobs get to finish when the worker is told to stop")
     kill_grace: float = Field(5.0, ge=0, description="s between SIGTERM and SIGKILL of a job")
     mounts: tuple[Path, ...] = Field((), description="directories that jobs may mount, besides their own")

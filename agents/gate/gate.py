@@ -73,7 +73,7 @@ class Gate:
                 "submit",
                 [topology.submit.name],
                 self._submissions.decide,
-                paused=lambda: self._lag.too_far,
+                allowance=lambda: self._lag.allowance,
                 forwarded=self._lag.count,
             ),
         ]

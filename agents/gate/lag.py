@@ -1,11 +1,13 @@
 """How far the ledger is behind on the inbox: the reason for submissions to wait (design §3)."""
 
 import threading
+import time
 
 import structlog
 
 from agents import offsets
 from agents.bus import consumer
+from agents.gate.pace import Pace
 from pipeline.settings import Settings
 from pipeline.topology import ORCHESTRATOR_ID
 
@@ -13,29 +15,29 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class Lag:
-    """The worst lag of any inbox partition, looked at every `lag_check_ms` in a thread of its own.
+    """How many submissions may go on, by the inbox's lag, looked at every `lag_check_ms` in a thread of its own.
 
-    Between two looks `count` adds what was forwarded, so that one look allows `lag_limit` messages at most. Nothing is
-    allowed before the first look; where the broker doesn't answer, what it said last counts.
+    Between two looks `count` takes off what was forwarded. Nothing is allowed before the first look; where the broker
+    doesn't answer, what it said last counts.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._limit = settings.gate.lag_limit
         self._every = settings.gate.lag_check_ms / 1000
+        self._pace = Pace(settings.gate.lag_limit, settings.gate.lag_ms / 1000)
         name = settings.topology.name
         # asks in the name of the ledger's group, and is never a member
         self._client = consumer(settings, name("jobstream-gate-lag"), name(ORCHESTRATOR_ID))
         self._topic = settings.topology.inbox.name
         self._partitions = range(settings.topology.inbox.partitions)
         self._lock = threading.Lock()
-        self._worst = self._limit + 1
         self._forwarded = 0
         self._unknown = False
 
     @property
-    def too_far(self) -> bool:
-        """Submissions must wait."""
-        return self._worst > self._limit or self._forwarded >= self._limit
+    def allowance(self) -> int:
+        """How many submissions may go on now; 0: they must wait."""
+        with self._lock:
+            return self._pace.allowance(self._forwarded)
 
     def count(self, forwarded: int) -> None:
         """Say that so many messages were forwarded."""
@@ -56,7 +58,7 @@ class Lag:
         with self._lock:
             before = self._forwarded
         try:
-            worst = self._measured()
+            committed, ends = self._offsets()
         except OSError as error:
             if not self._unknown:
                 log.warning("the inbox's lag is not known; what it was last counts", error=str(error))
@@ -64,14 +66,14 @@ class Lag:
             return
         self._unknown = False
         with self._lock:
-            self._worst = worst
+            self._pace.look(time.monotonic(), committed, ends)
             # what was forwarded while the broker was asked may not be in its answer
             self._forwarded -= before
 
-    def _measured(self) -> int:
+    def _offsets(self) -> tuple[dict[int, int], dict[int, int]]:
         committed = offsets.committed(self._client, self._topic, self._partitions)
         ends = offsets.ends(self._client, self._topic, self._partitions)
         if len(committed) < len(ends):
             # nothing was ever committed there: the ledger will start at the log's own start
             committed = offsets.starts(self._client, self._topic, self._partitions) | committed
-        return max(end - committed[number] for number, end in ends.items())
+        return committed, ends

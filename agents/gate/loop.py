@@ -25,6 +25,10 @@ log = structlog.stdlib.get_logger(__name__)
 
 #: Seconds that a consumer waits for a record before it looks whether it should stop.
 _POLL = 0.1
+#: The same while it is paused: how late a pause may end.
+_PAUSED_POLL = 0.01
+#: Seconds of waiting for an allowance after which the consumer is paused.
+_BRIEF = 1.0
 #: Seconds between two tries while the broker or the registry can't be reached: the first, and the longest.
 _BACK_OFF, _BACK_OFF_MAX = 0.2, 5.0
 #: Seconds that a stop waits for what is on its way.
@@ -53,7 +57,7 @@ class StoppedError(Exception):
 
 
 class Loop:
-    """One consumer, one publisher; `paused` says that nothing is to be read for now."""
+    """One consumer, one publisher; `allowance` says how many records may be read now, None: as many as there are."""
 
     def __init__(
         self,
@@ -62,7 +66,7 @@ class Loop:
         topics: Sequence[str],
         decide: Decide,
         *,
-        paused: Callable[[], bool] = lambda: False,
+        allowance: Callable[[], int | None] = lambda: None,
         forwarded: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.name = f"jobstream-gate-{name}"
@@ -70,9 +74,10 @@ class Loop:
         self._topics = list(topics)
         self._dead = settings.topology.dead
         self._decide = decide
-        self._wants_pause = paused
+        self._allowance = allowance
         self._forwarded = forwarded
         self._paused = False
+        self._held_up_since: float | None = None
         self._stop = threading.Event()
         self._ids: dict[str, str] = {}
         #: The last offset of each topic's partition since the assignment.
@@ -98,6 +103,8 @@ class Loop:
             publisher.close(_STOP_GRACE)
 
     def _turn(self, client: Consumer, publisher: Publisher) -> None:
+        if self._waits_briefly():
+            return
         self._pause_or_resume(client)
         records = self._take(client)
         if not records:
@@ -127,15 +134,32 @@ class Loop:
     def _assigned(self, client: Consumer, partitions: list[TopicPartition]) -> None:
         client.assign(partitions)
         self._seen = {}
-        self._paused = self._wants_pause()
+        self._paused = self._allowance() == 0
         if self._paused:
             client.pause(partitions)
         log.info(
             "partitions assigned", loop=self.name, partitions=[f"{one.topic}[{one.partition}]" for one in partitions]
         )
 
+    def _waits_briefly(self) -> bool:
+        """Wait a moment where nothing may be read, and say so; False once that has lasted.
+
+        A consumer that is paused forgets what it had fetched, and fetches it again: too dear for a few milliseconds.
+        One that isn't asked for long hears of no rebalance: then it has to be paused.
+        """
+        if self._allowance() != 0:
+            self._held_up_since = None
+            return False
+        now = time.monotonic()
+        if self._held_up_since is None:
+            self._held_up_since = now
+        if self._paused or now - self._held_up_since > _BRIEF:
+            return False
+        self._stop.wait(_PAUSED_POLL)
+        return True
+
     def _pause_or_resume(self, client: Consumer) -> None:
-        wanted = self._wants_pause()
+        wanted = self._allowance() == 0
         if wanted == self._paused:
             return
         assigned = client.assignment()
@@ -144,11 +168,13 @@ class Loop:
             self._paused = wanted
 
     def _take(self, client: Consumer) -> list[Incoming]:
-        """Return what is there, at most a batch; waits only where nothing is."""
-        first = client.poll(_POLL)
+        """Return what is there, at most a batch and what is allowed; waits only where nothing is."""
+        first = client.poll(_PAUSED_POLL if self._paused else _POLL)
         if first is None:
             return []
-        messages = [first, *client.consume(self._settings.gate.batch - 1, timeout=0)]
+        allowed = self._allowance()
+        batch = self._settings.gate.batch if allowed is None else min(self._settings.gate.batch, max(1, allowed))
+        messages = [first, *client.consume(batch - 1, timeout=0)] if batch > 1 else [first]
         records = []
         for message in messages:
             if message.error() is None:

@@ -39,6 +39,8 @@ _ROCKSDB = {
     "block_cache_size": 2 * 1024 * 1024,
     "max_open_files": 64,
 }
+#: Seconds between two commits: what the gate's pace sees of the ledger's.
+_COMMIT_INTERVAL = 0.1
 
 
 class Orchestrator:
@@ -61,6 +63,7 @@ class Orchestrator:
             ORCHESTRATOR_ID,
             session_ms=settings.ledger.session_ms,
             instance=settings.ledger.instance,
+            broker_commit_interval=_COMMIT_INTERVAL,
             Table=MergingTable,
             store="rocksdb://?driver=rocksdict" if rocksdb else "memory://",
         )

@@ -9,12 +9,18 @@ from agents.worker.reporting import Reporter
 from agents.worker.status import StatusSender
 from pipeline.containers.stop import Level, Stop
 from pipeline.holding.clock import BrokerClock
-from pipeline.holding.holdings import Holdings, Key, Verdict
+from pipeline.holding.durations import Durations
+from pipeline.holding.holdings import LEAVING, NO_SLOT, Holdings, Key, Verdict
 from pipeline.holding.results import as_json
 from pipeline.messages.command import GRANT, PERMIT, STOP, Command
 from pipeline.messages.report import RELEASE, WorkerReport
 
 log = logging.getLogger(__name__)
+
+#: Runs that take longer (ms) gain nothing from the next one's being here when they end.
+_WORTH_MS = 5000
+#: How much longer than expected (ms) a run may take before those that wait for its slot are handed back.
+_LATE_MS = 1000
 
 
 @dataclass(slots=True)
@@ -24,6 +30,10 @@ class UnderWay:
     command: Command
     stop: Stop = field(default_factory=Stop)
     permitted: asyncio.Event = field(default_factory=asyncio.Event)
+    job_type: str = ""
+    #: When its run began (ms since the epoch); 0 before.
+    began: int = 0
+    timers: list[asyncio.TimerHandle] = field(default_factory=list)
 
     @property
     def key(self) -> Key:
@@ -39,7 +49,12 @@ class UnderWay:
 class Rack:
     """Turns commands into work for the slots, and lets go of what ended."""
 
-    def __init__(self, holdings: Holdings, clock: BrokerClock, reporter: Reporter, status: StatusSender) -> None:
+    def __init__(
+        self, holdings: Holdings, clock: BrokerClock, reporter: Reporter, status: StatusSender, ahead_ms: int = 0
+    ) -> None:
+        """`ahead_ms` is how long before its expected end an attempt's slot is offered again; 0: never."""
+        self._ahead_ms = ahead_ms
+        self._durations = Durations(_WORTH_MS)
         self.holdings = holdings
         self.leaving = False
         self._clock = clock
@@ -47,6 +62,8 @@ class Rack:
         self._status = status
         self._under_way: dict[Key, UnderWay] = {}
         self._granted: asyncio.Queue[UnderWay] = asyncio.Queue()
+        #: Those that no slot has taken, the newest last.
+        self._waiting: dict[Key, UnderWay] = {}
         self._releases: set[asyncio.Task[bool]] = set()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -64,7 +81,26 @@ class Rack:
 
     async def next(self) -> UnderWay:
         """Wait for an attempt to run."""
-        return await self._granted.get()
+        while True:
+            under_way = await self._granted.get()
+            if self._waiting.pop(under_way.key, None) is not None:
+                return under_way
+
+    def begun(self, under_way: UnderWay, job_type: str) -> None:
+        """Say that an attempt runs: what earlier runs of its type took says when its slot is offered again."""
+        under_way.job_type, under_way.began = job_type, now_ms()
+        expected = self._durations.expected(job_type)
+        if self._ahead_ms <= 0 or expected is None:
+            return
+        loop = asyncio.get_running_loop()
+        under_way.timers = [
+            loop.call_later((expected + _LATE_MS) / 1000, self._expect_end, under_way, False),
+        ]
+        if expected <= self._ahead_ms:
+            self._expect_end(under_way, True)
+        else:
+            soon = (expected - self._ahead_ms) / 1000
+            under_way.timers.append(loop.call_later(soon, self._expect_end, under_way, True))
 
     def is_ours(self, under_way: UnderWay) -> bool:
         """Say whether reports on it still make sense."""
@@ -72,6 +108,10 @@ class Rack:
 
     def ended(self, under_way: UnderWay) -> None:
         """Let go of an attempt."""
+        for timer in under_way.timers:
+            timer.cancel()
+        if under_way.began:
+            self._durations.ran(under_way.job_type, now_ms() - under_way.began)
         self.holdings.end(*under_way.key, now_ms())
         self._under_way.pop(under_way.key, None)
         if not self._under_way:
@@ -88,6 +128,8 @@ class Rack:
         self.leaving = True
         self.holdings.leave()
         self._status.changed()
+        while self._waiting:
+            self._hand_back(self._waiting.popitem()[1], LEAVING)
 
     def stop_all(self, level: Level) -> None:
         """End what runs, so that it can be handed back."""
@@ -109,13 +151,29 @@ class Rack:
         if decision.verdict is Verdict.START:
             self._under_way[under_way.key] = under_way
             self._empty.clear()
+            self._waiting[under_way.key] = under_way
             self._granted.put_nowait(under_way)
         else:
-            log.info("job %s, attempt %d handed back: %s", *under_way.key, decision.reason)
-            task = asyncio.create_task(self._reporter.deliver(release(under_way, decision.reason)))
-            self._releases.add(task)
-            task.add_done_callback(self._releases.discard)
+            self._release(under_way, decision.reason)
         self._status.changed()
+
+    def _expect_end(self, under_way: UnderWay, ending: bool) -> None:
+        self.holdings.expect_end(*under_way.key, ending)
+        self._status.changed()
+        while self._waiting and self.holdings.surplus:
+            self._hand_back(self._waiting.popitem()[1], NO_SLOT)
+
+    def _hand_back(self, under_way: UnderWay, reason: str) -> None:
+        """Let go of an attempt that no slot has taken."""
+        if self.is_ours(under_way):
+            self._release(under_way, reason)
+        self.ended(under_way)
+
+    def _release(self, under_way: UnderWay, reason: str) -> None:
+        log.info("job %s, attempt %d handed back: %s", *under_way.key, reason)
+        task = asyncio.create_task(self._reporter.deliver(release(under_way, reason)))
+        self._releases.add(task)
+        task.add_done_callback(self._releases.discard)
 
     def _stop(self, key: Key, reason: str) -> None:
         if self.holdings.stop(*key, now_ms()):

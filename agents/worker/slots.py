@@ -63,6 +63,7 @@ class Slot(Actor):
         if decision.verdict is Verdict.RELEASE:
             await self._hand_back(under_way, decision.reason)
         elif decision.verdict is Verdict.START:
+            self._rack.begun(under_way, str(document.get("type")))
             await self._attempt(under_way, document)
 
     async def _attempt(self, under_way: UnderWay, document: Mapping[str, Any]) -> None:

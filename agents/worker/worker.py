@@ -59,7 +59,7 @@ class Worker:
         self._status = StatusSender(
             self._publisher, self._codec, topology, self._holdings, clock, worker.status_ms / 1000
         )
-        self._rack = Rack(self._holdings, clock, reporter, self._status)
+        self._rack = Rack(self._holdings, clock, reporter, self._status, worker.ahead_ms)
         self._listener = Listener(self._rack, self.superseded)
         heart = Heart(reporter, topology, self._holdings, worker.heartbeat_ms / 1000)
         slots = (Slot(self._rack, reporter, self._documents, work, worker.id) for _ in range(worker.slots))

@@ -60,6 +60,7 @@ class _Held:
     stale_at: int
     reserves: Running | None = None
     phase: Phase = Phase.WAITING
+    ending: bool = False
 
 
 class Holdings:
@@ -139,6 +140,23 @@ class Holdings:
         held.phase = Phase.RUNNING
         return Decision(Verdict.START)
 
+    def expect_end(self, job_id: str, attempt: int, ending: bool) -> None:
+        """Note that a running attempt will probably end at once, so that its slot may be granted again; or that not."""
+        held = self._held.get((job_id, attempt))
+        if held is not None and held.ending != ending:
+            held.ending = ending
+            self.revision += 1
+
+    @property
+    def ahead(self) -> int:
+        """Slots in use that are expected to be free at once."""
+        return sum(held.ending and held.phase is Phase.RUNNING for held in self._held.values())
+
+    @property
+    def surplus(self) -> int:
+        """Attempts that are held and have no slot, nor one that is expected to be free at once."""
+        return max(0, len(self._held) - self.offer.slots - self.ahead)
+
     def stop(self, job_id: str, attempt: int, now: int) -> bool:
         """Heed a stop: the attempt never starts again; True if it is held, and so has to be ended."""
         held = self._held.get((job_id, attempt))
@@ -186,6 +204,7 @@ class Holdings:
             attempts=tuple(self._running()),
             ended=tuple(ended for ended, _ in self._ended),
             accepting=self.accepting,
+            ahead=self.ahead,
         )
         while len(self._ended) > max(4 * self.offer.slots, _LEAST_ENDED):
             self._ended.popleft()
@@ -198,7 +217,7 @@ class Holdings:
             return DRAINING
         if age is None or age > command.lease_ms:
             return STALE
-        return NO_SLOT if len(self._held) >= self.offer.slots else ""
+        return NO_SLOT if len(self._held) >= self.offer.slots + self.ahead else ""
 
     def _forget(self, key: Key, now: int) -> None:
         self._known.add(*key, now)

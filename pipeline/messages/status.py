@@ -31,7 +31,10 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """Absolute, so that any one record is enough; totals, not what is left."""
+    """Absolute, so that any one record is enough; totals, not what is left.
+
+    `ahead` are slots in use that the worker expects to be free at once: as many attempts more may be granted to it.
+    """
 
     worker_id: str
     holder: str
@@ -48,6 +51,7 @@ class WorkerStatus:
     accepting: bool = True
     host: str = ""
     version: str = ""
+    ahead: int = 0
 
     def record(self) -> dict[str, Any]:
         """Return the record that the codec encodes."""

@@ -49,6 +49,8 @@ class Credit:
 class Account:
     """One holder's credit = offer - held - claims unanswered - granted and not yet listed (design §5).
 
+    The offer is what the status says, with the slots that it expects to be free at once.
+
     Attempts go by their key (`job_id/attempt`). What the latest status lists, as held or as ended, counts
     by that status alone, whatever else is known of it.
     """
@@ -74,6 +76,11 @@ class Account:
             self.free.take(needs)
         for needs, _ in self._granted.values():
             self.free.take(needs)
+
+    @property
+    def idle(self) -> int:
+        """Slots that are free now, without those that are only expected to be."""
+        return max(0, self.free.slots - self.status.ahead)
 
     def lists(self, key: str) -> bool:
         """Say whether the latest status lists the attempt, as held or as ended."""
@@ -126,7 +133,7 @@ class Account:
 def _left(status: WorkerStatus) -> Credit:
     held = status.attempts
     return Credit(
-        status.slots - len(held),
+        status.slots + status.ahead - len(held),
         status.memory_mib - sum(one.memory_mib for one in held),
         status.disk_mib - sum(one.disk_mib for one in held),
         status.gpus - sum(one.gpus for one in held),

@@ -16,6 +16,10 @@ from pipeline.scheduling.rules import Rules
 _SLACK = 64
 
 
+#: Slots that are idle, slots that may be granted (both below zero), worker id: the smallest comes first.
+_Rank = tuple[int, int, str]
+
+
 class Worker:
     """The newest holder of a worker id; `time` and `offset` are those of its latest status."""
 
@@ -49,7 +53,7 @@ class Fleet:
         self._silent: OrderedDict[str, None] = OrderedDict()
         self._draining: set[str] = set()
         self._rests = Rests(rules)
-        self._order: list[tuple[int, str]] = []
+        self._order: list[_Rank] = []
         self._after: int | None = None
         self._now = 0
         self._newest = 0
@@ -174,7 +178,9 @@ class Fleet:
         )
 
     def pick(self, queue: str, needs: Needs) -> Worker | None:
-        """Return the worker with the most free slots that the job fits (the smallest id of several).
+        """Return the worker with the most idle slots that the job fits; of several, that with the most to be granted.
+
+        So no slot stays idle while an attempt waits on a worker for a slot that is only expected to be free.
 
         A worker to avoid is taken only where no other that is there could ever run the job: else a job that
         the only worker handed back would never run.
@@ -189,8 +195,9 @@ class Fleet:
         while found is None and self.has_room():
             entry = heappop(self._order)
             looked_at.append(entry)
-            if entry[1] not in avoided and self.fits(entry[1], queue, needs):
-                found = self._workers[entry[1]]
+            worker_id = entry[-1]
+            if worker_id not in avoided and self.fits(worker_id, queue, needs):
+                found = self._workers[worker_id]
         for entry in looked_at:
             heappush(self._order, entry)
         return found
@@ -199,7 +206,7 @@ class Fleet:
         """Put a worker into its place after its credit changed."""
         if not self._is_open(worker):
             return
-        heappush(self._order, (-worker.account.free.slots, worker.worker_id))
+        heappush(self._order, _rank(worker))
         self.changed.add(worker.worker_id)
         if len(self._order) > 2 * len(self._workers) + _SLACK:
             self._order = list({entry for entry in self._order if self._is_current(entry)})
@@ -210,9 +217,9 @@ class Fleet:
         if worker is not None:
             self.touch(worker)
 
-    def _is_current(self, entry: tuple[int, str]) -> bool:
-        worker = self._workers.get(entry[1])
-        return worker is not None and worker.account.free.slots == -entry[0] and self._is_open(worker)
+    def _is_current(self, entry: _Rank) -> bool:
+        worker = self._workers.get(entry[-1])
+        return worker is not None and entry == _rank(worker) and self._is_open(worker)
 
     def _is_open(self, worker: Worker) -> bool:
         return (
@@ -250,6 +257,10 @@ class Fleet:
             del self._silent[worker.worker_id]
             del self._workers[worker.worker_id]
             self._rests.forget(worker.worker_id)
+
+
+def _rank(worker: Worker) -> _Rank:
+    return (-worker.account.idle, -worker.account.free.slots, worker.worker_id)
 
 
 def _same_offer(one: WorkerStatus, other: WorkerStatus) -> bool:

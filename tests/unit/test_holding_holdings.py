@@ -210,3 +210,50 @@ def test_whatever_comes_nothing_starts_twice_nor_after_its_stop_nor_beyond_the_s
         assert len(holdings) <= OFFER.slots
         listed = {shown.job_id for beats in holdings.heartbeats(lambda job: 0).values() for shown in beats}
         assert listed <= {running.job_id for running in holdings.status(now).attempts}
+
+
+def running(*jobs: str, slots: int = 2) -> Holdings:
+    holdings = holding(*jobs, slots=slots)
+    for job in jobs:
+        assert holdings.begin(job, 1, now=1).verdict is Verdict.START
+    return holdings
+
+
+def test_a_slot_that_will_be_free_at_once_may_be_granted_again() -> None:
+    holdings = running("f-1", "f-2")
+    assert holdings.grant(grant_of("f-3"), age=0, now=2).reason == NO_SLOT
+    holdings.expect_end("f-1", 1, True)
+    assert holdings.status(2).ahead == 1
+    assert holdings.grant(grant_of("f-4"), age=0, now=2).verdict is Verdict.START
+    assert holdings.grant(grant_of("f-5"), age=0, now=2).reason == NO_SLOT
+    holdings.end("f-1", 1, now=3)
+    assert (holdings.status(3).ahead, holdings.surplus) == (0, 0)
+
+
+def test_what_was_granted_for_a_slot_that_does_not_come_free_is_too_much() -> None:
+    holdings = running("f-1", slots=1)
+    holdings.expect_end("f-1", 1, True)
+    holdings.grant(grant_of("f-2"), age=0, now=2)
+    assert holdings.surplus == 0
+    holdings.expect_end("f-1", 1, False)
+    assert holdings.surplus == 1
+    assert holdings.status(3).ahead == 0
+
+
+def test_only_attempts_that_run_make_a_slot_free() -> None:
+    holdings = holding("f-1", slots=1)
+    holdings.expect_end("f-1", 1, True)
+    assert holdings.ahead == 0
+    holdings.begin("f-1", 1, now=1)
+    assert holdings.ahead == 1
+    holdings.stop("f-1", 1, now=2)
+    assert holdings.ahead == 0
+
+
+def test_what_is_expected_is_news_once() -> None:
+    holdings = running("f-1")
+    before = holdings.revision
+    holdings.expect_end("f-1", 1, True)
+    holdings.expect_end("f-1", 1, True)
+    holdings.expect_end("f-9", 1, True)
+    assert holdings.revision == before + 1

@@ -19,6 +19,20 @@ def test_a_busy_worker_holds_nothing_back_from_an_idle_one() -> None:
     assert claimed(scheduler.apply(run("a"), run("b"))) == [("a", "idle"), ("b", "idle")]
 
 
+def test_a_slot_that_will_be_free_at_once_is_given_after_all_that_are_free() -> None:
+    scheduler = leading()
+    scheduler.apply(status("busy", slots=2, held=("x/1", "y/1"), ahead=2), status("idle", slots=1))
+    jobs = [run(f"j{number}", since=number) for number in range(4)]
+    assert [worker for _, worker in claimed(scheduler.apply(*jobs))] == ["idle", "busy", "busy"]
+
+
+def test_a_worker_that_has_idle_slots_left_comes_before_one_with_more_to_grant() -> None:
+    scheduler = leading()
+    scheduler.apply(status("mixed", slots=3, held=("x/1", "y/1"), ahead=2), status("idle", slots=2))
+    jobs = [run(f"j{number}", since=number) for number in range(5)]
+    assert [worker for _, worker in claimed(scheduler.apply(*jobs))] == ["idle", "mixed", "idle", "mixed", "mixed"]
+
+
 @pytest.mark.parametrize(
     ("needs", "lacking", "offering"),
     [

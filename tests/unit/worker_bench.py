@@ -104,14 +104,14 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(run: Run, **of_slot: Any) -> AsyncIterator[Bench]:
+async def bench(run: Run, ahead_ms: int = 0, **of_slot: Any) -> AsyncIterator[Bench]:
     """Run two slots on a fake publisher and fake work."""
     publisher, clock, holdings, topology = FakePublisher(), BrokerClock(), Holdings(OFFER), Topology()
     clock.observe(now_ms(), now_ms())
     seam = cast(Publisher, publisher)
     reporter = Reporter(seam, Codec(), topology, retry_pause=0.001)
     status = StatusSender(seam, Codec(), topology, holdings, clock, 60.0)
-    made = Bench(publisher, reporter, Rack(holdings, clock, reporter, status), holdings)
+    made = Bench(publisher, reporter, Rack(holdings, clock, reporter, status, ahead_ms), holdings)
     documents = Documents(Settings(), Codec())
     slots = [Slot(made.rack, reporter, documents, FakeWork(run), "w1", **of_slot) for _ in range(2)]
     crew = Crew(made.gave_up.set, status, *slots)
