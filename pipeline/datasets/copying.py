@@ -6,9 +6,8 @@ import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from pipeline.datasets.errors import InvalidProduct
-from pipeline.datasets.marker import MARKER
-from pipeline.datasets.tree import MAX_DEPTH, JobTree
+from pipeline.datasets.tree import JobTree
+from pipeline.datasets.walk import walk
 
 #: bytes copied between two looks at whether to stop
 _CHUNK = 4 << 20
@@ -27,7 +26,18 @@ def copy_product(
     ends the copy. Raises InvalidProduct for links that lead outside, devices, pipes, sockets and the marker's
     name. On return every file and directory is on disk.
     """
-    return _Copy(tree, wanted, check).directory(parts, target, (), ())
+    copy, directories, size = _Copy(tree, check), [], 0
+    for entry in walk(tree, parts, wanted):
+        check()
+        place = target.joinpath(*entry.inside)
+        if entry.is_directory:
+            place.mkdir(mode=0o755)
+            directories.append(place)
+        else:
+            size += copy.file(entry.parts, place)
+    for directory in reversed(directories):
+        sync_directory(directory)
+    return size
 
 
 def write_files(directory: Path, files: Mapping[str, bytes]) -> int:
@@ -53,56 +63,11 @@ def sync_directory(directory: Path) -> None:
 
 
 class _Copy:
-    def __init__(self, tree: JobTree, wanted: Callable[[tuple[str, ...]], bool], check: Callable[[], None]) -> None:
+    def __init__(self, tree: JobTree, check: Callable[[], None]) -> None:
         self.tree = tree
-        self.wanted = wanted
         self.check = check
-        self.through_link = False
 
-    def directory(
-        self, parts: tuple[str, ...], target: Path, inside: tuple[str, ...], chain: tuple[tuple[str, ...], ...]
-    ) -> int:
-        if parts in chain or len(inside) > MAX_DEPTH:
-            raise InvalidProduct(f"{self.tree.path(parts)}: contains itself or is nested too deep")
-        target.mkdir(mode=0o755)
-        size = 0
-        for name in self.tree.entries(parts):
-            self.check()
-            if not inside and name == MARKER:
-                raise InvalidProduct(f"{self.tree.path(parts)}: {MARKER} is reserved")
-            size += self._entry((*parts, name), target / name, (*inside, name), (*chain, parts))
-        sync_directory(target)
-        return size
-
-    def _entry(
-        self, parts: tuple[str, ...], target: Path, inside: tuple[str, ...], chain: tuple[tuple[str, ...], ...]
-    ) -> int:
-        if not self.wanted(inside):
-            return 0
-        path = self.tree.path(parts)
-        mode = path.lstat().st_mode
-        if stat.S_ISLNK(mode):
-            parts = self.tree.locate(path)
-            mode = self.tree.path(parts).lstat().st_mode
-            if stat.S_ISDIR(mode):
-                # One level only: links to directories full of such links would multiply without end.
-                if self.through_link:
-                    raise InvalidProduct(f"{path}: a link to a directory inside a linked directory")
-                return self._linked(parts, target, inside, chain)
-        if stat.S_ISDIR(mode):
-            return self.directory(parts, target, inside, chain)
-        return self._file(parts, target)
-
-    def _linked(
-        self, parts: tuple[str, ...], target: Path, inside: tuple[str, ...], chain: tuple[tuple[str, ...], ...]
-    ) -> int:
-        self.through_link = True
-        try:
-            return self.directory(parts, target, inside, chain)
-        finally:
-            self.through_link = False
-
-    def _file(self, parts: tuple[str, ...], target: Path) -> int:
+    def file(self, parts: tuple[str, ...], target: Path) -> int:
         with self.tree.opened(parts) as source:
             status = os.fstat(source)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

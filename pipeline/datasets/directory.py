@@ -20,7 +20,7 @@ from pipeline.datasets.directory_publication import DirectoryPublication
 from pipeline.datasets.errors import StoreBusy
 from pipeline.datasets.marker import Marker, read_marker
 from pipeline.datasets.shelf import Shelf, Step, no_step, try_lock
-from pipeline.datasets.store import Store
+from pipeline.datasets.store import Orphaned, Store, never
 
 
 class DirectoryStore(Store):
@@ -30,9 +30,9 @@ class DirectoryStore(Store):
         """See `Shelf`: makes the directory, and raises StoreUnsupported where it can't be used."""
         self.shelf = Shelf(root, lock_timeout, on_step)
 
-    def begin(self, marker: Marker, force: bool = False) -> DirectoryPublication:
+    def begin(self, marker: Marker, force: bool = False, orphaned: Orphaned = never) -> DirectoryPublication:
         """See `Store.begin`."""
-        return DirectoryPublication(self.shelf, marker, force)
+        return DirectoryPublication(self.shelf, marker, force, orphaned)
 
     def url(self, location: str) -> str:
         """See `Store.url`: a `file://` URL."""

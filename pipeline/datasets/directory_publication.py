@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from pipeline.datasets.errors import Collision, DatasetError, Fenced, PublishRef
 from pipeline.datasets.marker import MARKER, Encounter, Marker, meet, read_marker
 from pipeline.datasets.rename import exchange
 from pipeline.datasets.shelf import Shelf, try_lock
-from pipeline.datasets.store import Publication, Wanted
+from pipeline.datasets.store import Address, Orphaned, Publication, Wanted, nothing
 from pipeline.datasets.tree import JobTree
 
 #: Tries at a place, or a directory, that others make and remove meanwhile.
@@ -22,11 +22,12 @@ _TRIES = 10
 class DirectoryPublication(Publication):
     """See `Publication`. The attempt's staging directory is locked as long as this lives."""
 
-    def __init__(self, shelf: Shelf, marker: Marker, force: bool) -> None:
+    def __init__(self, shelf: Shelf, marker: Marker, force: bool, orphaned: Orphaned) -> None:
         """See `Store.begin`."""
         self.shelf = shelf
         self.marker = marker
         self.force = force
+        self.orphaned = orphaned
         self.job = shelf.staging / marker.job_id
         self.directory = self.job / str(marker.attempt)
         self._staged: list[tuple[Path, Path]] = []
@@ -62,7 +63,12 @@ class DirectoryPublication(Publication):
         self.shelf.on_step("staged")
         return size
 
-    def commit(self) -> None:
+    def address(self, location: str) -> Address:
+        """See `Publication.address`: in a directory that is the location itself."""
+        place = self.shelf.place(location)
+        return Address(place.as_uri(), str(place.relative_to(self.shelf.root)))
+
+    def commit(self, then: Callable[[], None] = nothing) -> None:
         """See `Publication.commit`."""
         entries = [journal.Entry(spare.name, str(place.relative_to(self.shelf.root))) for spare, place in self._staged]
         with self._fenced():
@@ -73,6 +79,7 @@ class DirectoryPublication(Publication):
                 for spare, place in self._staged:
                     self._show(spare, place)
                 self.shelf.on_step("all shown")
+                then()
                 journal.end(self.directory, self._opened())
         except BaseException as error:
             self._roll_back(error)
@@ -130,7 +137,7 @@ class DirectoryPublication(Publication):
             with self.shelf.locked(place):
                 if not os.path.lexists(place):
                     continue
-                if meet(self.marker, read_marker(place), str(place), self.force) is Encounter.DONE:
+                if meet(self.marker, read_marker(place), str(place), self.force, self.orphaned) is Encounter.DONE:
                     return
                 self.shelf.on_step("replace")
                 exchange(spare, place)

@@ -39,3 +39,7 @@ class StoreUnsupported(DatasetError):  # noqa: N818
 
 class StoreBusy(DatasetError):  # noqa: N818
     """Another process works at the same place and did not end in the time allowed; trying again may help."""
+
+
+class StoreUnavailable(DatasetError):  # noqa: N818
+    """The store can't be reached, or refuses what it was asked; the text says what it said."""

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -45,16 +46,17 @@ class Encounter(Enum):
     REPLACE = "replace"
 
 
-def meet(ours: Marker, theirs: Marker | None, place: str, force: bool) -> Encounter:
+def meet(ours: Marker, theirs: Marker | None, place: str, force: bool, orphaned: Callable[[Marker], bool]) -> Encounter:
     """Decide what happens at a taken place. `theirs` is None where what is there has no readable marker.
 
     Raises Fenced if a higher attempt of the same job is there, with or without `force`; Collision if it belongs to
-    another job and `force` is off, and always if it is nobody's product: force replaces products only.
+    another job, `force` is off and it isn't `orphaned`, and always if it is nobody's product: force replaces
+    products only (spec §4.5, decision 011).
     """
     if theirs is None:
         raise Collision(f"{place}: taken by something that is not a published product")
     if theirs.job_id != ours.job_id:
-        if force:
+        if force or orphaned(theirs):
             return Encounter.REPLACE
         raise Collision(
             f"{place}: published by job {theirs.job_id} (attempt {theirs.attempt}, {theirs.time})",

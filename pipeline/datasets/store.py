@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -10,6 +11,26 @@ from pipeline.datasets.tree import JobTree
 
 #: Whether a file or directory of the product (its path inside it) is to be copied.
 Wanted = Callable[[tuple[str, ...]], bool]
+#: Whether another job's product is nobody's any more, so that it may be replaced without force.
+Orphaned = Callable[[Marker], bool]
+
+
+def never(_theirs: Marker) -> bool:
+    """Take no product for an orphan."""
+    return False
+
+
+def nothing() -> None:
+    """Do nothing more before a commit ends."""
+    return
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where others find a product's files: the store's own URL, and the path in the store, for other URLs to end in."""
+
+    url: str
+    path: str
 
 
 class Publication(ABC):
@@ -37,12 +58,17 @@ class Publication(ABC):
         """
 
     @abstractmethod
-    def commit(self) -> None:
+    def address(self, location: str) -> Address:
+        """Where the files of the product that was staged for `location` are once they are visible."""
+
+    @abstractmethod
+    def commit(self, then: Callable[[], None] = nothing) -> None:
         """Make all that was staged visible. Only with the ledger's permission.
 
-        What this attempt published before counts as done; products of lower attempts of the job are replaced. On
-        any failure everything is as before the call, and the failure is raised: Fenced, Collision, StoreBusy,
-        StoreUnsupported, OSError; with a note if something could not be taken back.
+        What this attempt published before counts as done, or is replaced; products of lower attempts of the job are
+        replaced. `then` is called when all is visible and can still be taken back; what it raises is a failure of
+        the commit. On any failure everything is as before the call, and the failure is raised: Fenced, Collision,
+        StoreBusy, StoreUnsupported, StoreUnavailable, OSError; with a note if something could not be taken back.
         """
 
     @abstractmethod
@@ -66,12 +92,13 @@ class Store(ABC):
     """A place for products."""
 
     @abstractmethod
-    def begin(self, marker: Marker, force: bool = False) -> Publication:
+    def begin(self, marker: Marker, force: bool = False, orphaned: Orphaned = never) -> Publication:
         """Start publishing for an attempt, removing what it or a lower one left staged.
 
         What those made visible in a commit that never ended, so that nobody was told, is withdrawn. With `force`,
-        products of other jobs may be replaced. Raises Fenced if a higher attempt has begun, StoreBusy if the same
-        attempt is publishing in another process.
+        products of other jobs may be replaced, without it those alone that are `orphaned`, which is asked at each
+        collision. Raises Fenced if a higher attempt has begun. Where the same attempt is publishing in another
+        process: StoreBusy, or that one is fenced, as the store can.
         """
 
     @abstractmethod
@@ -87,5 +114,6 @@ class Store(ABC):
         """Remove what dead attempts left staged more than `older_than` seconds ago; name what was removed.
 
         What they made visible in a commit that never ended is withdrawn. Attempts that are publishing now are left
-        alone, and so is everything else that is visible. Raises OSError.
+        alone, and so is everything else that is visible; a store that can't tell who lives goes by the time alone,
+        so it must be longer than publishing takes. Raises OSError, StoreUnavailable.
         """

@@ -10,9 +10,7 @@ from pipeline.datasets.directory import DirectoryStore
 from pipeline.datasets.errors import (
     Collision,
     DatasetError,
-    Fenced,
     InvalidProduct,
-    PublishRefused,
     StoreBusy,
     StoreUnsupported,
 )
@@ -48,87 +46,10 @@ def show(store: DirectoryStore, job: Path, content: str, *names: str, force: boo
         publication.commit()
 
 
-def test_nothing_is_visible_before_the_commit_and_all_after_it(store: DirectoryStore, root: Path, job: Path) -> None:
-    make_product(job, "A")
-    with store.begin(marker()) as publication:
-        size = publication.stage(JobTree(job), ("A",), "x/y/A", {"A.context.json": b"{}"})
-        assert visible(root) == {}
-        publication.commit()
-    assert visible(root) == {"x/y/A": "data"}
-    assert (root / "x/y/A/A.context.json").read_bytes() == b"{}"
-    assert size == sum(path.stat().st_size for path in (root / "x/y/A").iterdir())
-    assert store.owner("x/y/A") == marker()
-    assert staged(root) == []
-
-
-def test_leaving_without_a_commit_leaves_nothing(store: DirectoryStore, root: Path, job: Path) -> None:
-    make_product(job, "A")
-    with store.begin(marker()) as publication:
-        publication.stage(JobTree(job), ("A",), "A", {})
-        assert staged(root) == ["job-a/1"]
-    assert (visible(root), staged(root)) == ({}, [])
-
-
 def test_the_same_attempt_again_is_done_already(store: DirectoryStore, root: Path, job: Path) -> None:
     show(store, job, "first")
     show(store, job, "second")
     assert visible(root) == {"A": "first"}
-
-
-def test_a_higher_attempt_replaces_a_lower_one(store: DirectoryStore, root: Path, job: Path) -> None:
-    show(store, job, "one", attempt=1)
-    show(store, job, "two", attempt=2)
-    assert visible(root) == {"A": "two"}
-    assert staged(root) == []
-
-
-def test_a_lower_attempt_is_fenced_even_with_force(store: DirectoryStore, root: Path, job: Path) -> None:
-    show(store, job, "two", attempt=2)
-    for force in (False, True):
-        with pytest.raises(Fenced, match="attempt 2"):
-            show(store, job, "one", attempt=1, force=force)
-    assert visible(root) == {"A": "two"}
-
-
-def test_another_jobs_product_is_refused_and_its_owner_named(store: DirectoryStore, root: Path, job: Path) -> None:
-    show(store, job, "theirs", job_id="job-b", attempt=7)
-    with pytest.raises(Collision, match="job-b") as caught:
-        show(store, job, "ours")
-    assert caught.value.owner == "job-b"
-    assert (visible(root), staged(root)) == ({"A": "theirs"}, [])
-
-
-def test_force_replaces_another_jobs_product(store: DirectoryStore, root: Path, job: Path) -> None:
-    show(store, job, "theirs", job_id="job-b")
-    show(store, job, "ours", force=True)
-    assert visible(root) == {"A": "ours"}
-
-
-@pytest.mark.parametrize("force", [False, True])
-def test_what_is_no_product_is_never_replaced(store: DirectoryStore, root: Path, job: Path, force: bool) -> None:
-    (root / "A").mkdir()
-    (root / "A" / "precious").touch()
-    with pytest.raises(Collision, match="not a published product"):
-        show(store, job, "ours", force=force)
-    assert (root / "A" / "precious").exists()
-
-
-def test_no_product_is_put_inside_another(store: DirectoryStore, root: Path, job: Path) -> None:
-    show(store, job, "theirs", job_id="job-b")
-    make_product(job, "B")
-    with store.begin(marker()) as publication:
-        publication.stage(JobTree(job), ("B",), "A/inner/B", {})
-        with pytest.raises(Collision, match="job-b"):
-            publication.commit()
-
-
-def test_a_failure_takes_back_all_products_and_what_they_replaced(store: DirectoryStore, root: Path, job: Path) -> None:
-    show(store, job, "theirs", "C", job_id="job-b")
-    show(store, job, "lower", "B", attempt=1)
-    with pytest.raises(Collision):
-        show(store, job, "upper", "A", "B", "C", attempt=2)
-    assert visible(root) == {"B": "lower", "C": "theirs"}
-    assert staged(root) == []
 
 
 def test_a_failure_after_a_forced_replacement_brings_the_only_copy_back(root: Path, job: Path) -> None:
@@ -165,16 +86,6 @@ def test_what_could_not_be_taken_back_is_said_and_left_to_a_sweep(root: Path, jo
     assert visible(root) == {"A": "ours"}
     DirectoryStore(root).sweep(older_than=0)
     assert (visible(root), staged(root)) == ({}, [])
-
-
-def test_two_products_of_a_job_can_not_want_one_place(store: DirectoryStore, job: Path) -> None:
-    make_product(job, "A")
-    make_product(job, "B")
-    with store.begin(marker()) as publication:
-        publication.stage(JobTree(job), ("A",), "same/place", {})
-        for place in ("same/place", "same/place/inner", "same"):
-            with pytest.raises(Collision, match="two products of this job"):
-                publication.stage(JobTree(job), ("B",), place, {})
 
 
 @pytest.mark.parametrize(
@@ -259,40 +170,9 @@ def test_published_files_keep_no_special_permissions(store: DirectoryStore, root
     assert (root / "A" / "tool").stat().st_mode & 0o7777 == 0o754
 
 
-def test_a_later_attempt_fences_one_that_is_staging(store: DirectoryStore, root: Path, job: Path) -> None:
-    make_product(job, "A")
-    old = store.begin(marker(attempt=1))
-    old.stage(JobTree(job), ("A",), "A", {})
-    new = store.begin(marker(attempt=2))
-    with pytest.raises(Fenced):
-        old.stage(JobTree(job), ("A",), "B", {})
-    with pytest.raises(Fenced):
-        old.commit()
-    old.close()
-    assert staged(root) == ["job-a/2"]
-    new.stage(JobTree(job), ("A",), "A", {})
-    new.commit()
-    new.close()
-    assert store.owner("A") == marker(attempt=2)
-
-
-def test_a_lower_attempt_can_not_begin_beside_a_higher(store: DirectoryStore) -> None:
-    with store.begin(marker(attempt=2)), pytest.raises(Fenced):
-        store.begin(marker(attempt=1))
-
-
 def test_one_attempt_is_published_by_one_process_at_a_time(store: DirectoryStore) -> None:
     with store.begin(marker()), pytest.raises(StoreBusy):
         store.begin(marker())
-
-
-def test_a_stop_ends_the_staging(store: DirectoryStore, root: Path, job: Path) -> None:
-    make_product(job, "A")
-    with store.begin(marker()) as publication:
-        publication.stop()
-        with pytest.raises(PublishRefused):
-            publication.stage(JobTree(job), ("A",), "A", {})
-    assert staged(root) == []
 
 
 def test_a_sweep_spares_the_living_and_the_young(store: DirectoryStore, root: Path) -> None:
