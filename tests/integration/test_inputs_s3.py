@@ -20,15 +20,15 @@ from pipeline.inputs.version import Version
 from tests.integration import s3_server
 from tests.integration.s3_server import ACCESS, S3, SECRET
 
+# the first of them may have to build the server
+pytestmark = pytest.mark.timeout(s3_server.PATIENCE + 300)
 BIG = os.urandom(20_000_003)
 QUICK = Limits(backoff=0.01, backoff_max=0.02, stall=20.0, tries=2)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
-    if not s3_server.can_be_built():
-        pytest.skip("the S3 server is built from source, and Go is not installed")
-    s3_server.build()
+    s3_server.needed()
     with s3_server.serving(tmp_path_factory.mktemp("s3") / "root") as running:
         fs = client(running)
         fs.mkdir("data")
