@@ -111,6 +111,14 @@ async def test_a_link_in_a_folder_to_an_allowed_file_is_that_file(tmp_path: Path
     assert not (directory / "D" / "in").is_symlink()
 
 
+async def test_a_link_in_a_folder_to_a_folder_is_not_followed_round(
+    tmp_path: Path, there: Path, directory: Path
+) -> None:
+    (there / "D" / "inner" / "round").symlink_to(there / "D")
+    with pytest.raises(MissingError, match="IsADirectory"):
+        await bring(localizer(tmp_path), directory, str(there / "D"))
+
+
 @pytest.mark.parametrize("url", ["D", "D/pipe"])
 async def test_what_is_no_file_is_refused_and_not_waited_for(
     tmp_path: Path, there: Path, directory: Path, url: str
