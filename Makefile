@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup fetch demo test lint format bench lock images clean
 PY := .venv/bin/python
+# how many tests run at once, each with servers of its own (1.5 GiB); they wait more than they work
+TEST_WORKERS ?= 3
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -16,7 +18,8 @@ demo: setup ## run the demo; DEMO_ENGINE=process|docker says what runs its jobs
 	@$(PY) -m ops.demo
 
 test: setup ## run all tests: unit, integration, acceptance (those with containers need DOCKER_HOST or a local Docker)
-	$(PY) -m pytest
+	@$(PY) -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder -m "not alone" || failed=1; \
+		$(PY) -m pytest -m alone && [ -z "$$failed" ]
 
 lint: setup ## check style, format, types and shell syntax
 	.venv/bin/ruff check .

@@ -1,5 +1,6 @@
 """The servers that tests share: each is started when the first test asks for it, once a session.
 
+Each worker of a parallel run is a session of its own, with servers of its own.
 `kafka` is a bootstrap string: of an embedded broker, or of one in a container where JOBSTREAM_TEST_BROKER is
 `testcontainers`. `elasticsearch_url` is the URL of an embedded node. `docker_engine` is a client of the engine that
 DOCKER_HOST names, with the images of `ops/containers` built; without an engine its tests are skipped, but fail where CI
@@ -20,6 +21,7 @@ import pytest
 from ops.cluster import Cluster
 from ops.embedded import process
 from ops.embedded.elasticsearch import EmbeddedElasticsearch
+from ops.embedded.filelock import file_lock
 from ops.embedded.kafka import EmbeddedKafka
 from pipeline.settings import CLUSTER_FILE, Settings
 
@@ -29,30 +31,35 @@ CONTAINERS = PROJECT / "ops" / "containers"
 SCRATCH = PROJECT / ".cache" / "tests"
 BUSYBOX, PYTHON, KAFKA = "jobstream/busybox:1", "jobstream/python:1", "jobstream/kafka:8.0.0"
 SCRIPTS = {BUSYBOX: "busybox-image.sh", PYTHON: "python-image.sh", KAFKA: "kafka-image.sh"}
-MARKERS = {"kafka": "integration", "elasticsearch_url": "integration", "docker_engine": "docker"}
+MARKERS = {"kafka": ("integration", "broker"), "elasticsearch_url": ("integration",), "docker_engine": ("docker",)}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for fixture in getattr(item, "fixturenames", ()):
-            if fixture in MARKERS:
-                item.add_marker(MARKERS[fixture])
+            for marker in MARKERS.get(fixture, ()):
+                item.add_marker(marker)
 
 
 @pytest.fixture(scope="session")
 def servers_home() -> Iterator[Path]:
     """A folder for this session's servers; what sessions that were killed left behind is ended and removed."""
-    for left in SCRATCH.glob("*"):
-        if left.name.isdigit() and not psutil.pid_exists(int(left.name)):
-            for folder in left.iterdir():
-                if (folder / CLUSTER_FILE).exists():
-                    Cluster(Settings(home=folder)).down(timeout=5)
-                process.end(folder, timeout=5)
-            shutil.rmtree(left, ignore_errors=True)
+    with file_lock(SCRATCH / "clearing.lock", 120, "clearing up after killed test runs"):
+        for left in SCRATCH.glob("*"):
+            if left.name.isdigit() and not psutil.pid_exists(int(left.name)):
+                _clear(left)
     home = SCRATCH / str(os.getpid())
     home.mkdir(parents=True, exist_ok=True)
     yield home
     shutil.rmtree(home, ignore_errors=True)
+
+
+def _clear(left: Path) -> None:
+    for folder in left.iterdir():
+        if (folder / CLUSTER_FILE).exists():
+            Cluster(Settings(home=folder)).down(timeout=5)
+        process.end(folder, timeout=5)
+    shutil.rmtree(left, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ IDLE_LIMIT = 0.03
 WINDOW = 20.0
 LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def site(servers_home: Path) -> Iterator[Site]:
