@@ -81,13 +81,17 @@ def _instant(text: str) -> datetime:
 
 @dataclass(frozen=True, kw_only=True)
 class Product:
-    """One product directory, validated. `dataset` and `met` are the parsed files; `met` is None without one."""
+    """One product directory, validated. `dataset` and `met` are the parsed files; `met` is None without one.
+
+    `extracted` says that `met` was made here, and is in no file of the job.
+    """
 
     id: str
     path: Path
     parts: tuple[str, ...]
     dataset: dict[str, Any]
     met: dict[str, Any] | None
+    extracted: bool = False
 
 
 @dataclass(frozen=True)

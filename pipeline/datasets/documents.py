@@ -11,10 +11,10 @@ from typing import Any
 
 from pipeline.datasets.discovery import IndexChoice, Product
 from pipeline.datasets.errors import InvalidProduct
+from pipeline.datasets.provenance import inputs
 from pipeline.datasets.recognition import Recognition
 from pipeline.datasets.rules import Browse
 from pipeline.datasets.tree import is_text
-from pipeline.masking import masked
 
 #: Every index of datasets begins so, whatever the product asks for: a product can't reach another index.
 INDEX_PREFIX = "grq_"
@@ -103,11 +103,9 @@ def index_document(
 
 def provenance(job: Mapping[str, Any], attempt: int) -> dict[str, list[str]]:
     """Which attempt of which job made the products, and from which inputs (URLs without what is secret in them)."""
-    inputs = job.get("localize_urls") or []
-    urls = [item.get("url") if isinstance(item, Mapping) else item for item in inputs]
     return {
         "wasGeneratedBy": [f"job:{job['job_id']}/{attempt}"],
-        "wasDerivedFrom": [f"url:{masked(url)}" for url in urls if isinstance(url, str)],
+        "wasDerivedFrom": [f"url:{url}" for url in inputs(job)],
     }
 
 

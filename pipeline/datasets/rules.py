@@ -37,7 +37,7 @@ class Publish(_Model):
     """Where a product goes: `location` inside the store, and the `urls` that others reach it by.
 
     `location` is a path relative to the store's root, or a URL below it; `urls` may also use `{location}`, the
-    store's own URL of the product.
+    store's own URL of the product's files, and `{path}`, their path inside the store, for other URLs of the same.
     """
 
     location: str = Field(min_length=1)
@@ -76,7 +76,7 @@ class Rule(_Model):
         groups = set(re.compile(self.match_pattern).groupindex)
         if self.alt_match_pattern:
             groups |= set(re.compile(self.alt_match_pattern).groupindex)
-        clash = groups & {"hostname", "dataset", "met", "location"}
+        clash = groups & {"hostname", "dataset", "met", "location", "path"}
         if clash:
             raise ValueError(f"a pattern's group can't be named {', '.join(sorted(clash))}")
         for part in (self.publish, self.browse):
@@ -85,7 +85,7 @@ class Rule(_Model):
             if part.location:
                 templates.check(part.location, BUILT_IN | groups)
             for url in part.urls:
-                templates.check(url, BUILT_IN | groups | {"location"})
+                templates.check(url, BUILT_IN | groups | {"location", "path"})
         return self
 
 
