@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from ops.embedded.filelock import file_lock
 from tests.waiting import until
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
@@ -68,6 +69,13 @@ def build() -> None:
     go = _go()
     if go is None:
         raise FileNotFoundError("go")
+    # the workers of a parallel run may want it at once
+    with file_lock(PROGRAM.parent / "versitygw.lock", PATIENCE, "building the S3 server"):
+        if not PROGRAM.exists():
+            _build(go)
+
+
+def _build(go: str) -> None:
     folder = PROGRAM.parent / f"{os.getpid()}"
     folder.mkdir(parents=True, exist_ok=True)
     try:
