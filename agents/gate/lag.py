@@ -11,12 +11,16 @@ from agents.gate.pace import Pace
 from pipeline.settings import Settings
 from pipeline.topology import ORCHESTRATOR_ID
 
+#: Seconds between two looks while there is nothing to see.
+_IDLE = 1.0
+
 log = structlog.stdlib.get_logger(__name__)
 
 
 class Lag:
-    """How many submissions may go on, by the inbox's lag, looked at every `lag_check_ms` in a thread of its own.
+    """How many submissions may go on, by the inbox's lag.
 
+    A thread of its own looks every `lag_check_ms`, and less often while nothing is forwarded.
     Between two looks `count` takes off what was forwarded. Nothing is allowed before the first look; where the broker
     doesn't answer, what it said last counts.
     """
@@ -32,6 +36,7 @@ class Lag:
         self._lock = threading.Lock()
         self._forwarded = 0
         self._unknown = False
+        self._some = threading.Event()
 
     @property
     def allowance(self) -> int:
@@ -43,12 +48,16 @@ class Lag:
         """Say that so many messages were forwarded."""
         with self._lock:
             self._forwarded += forwarded
+        self._some.set()
 
     def watch(self, stop: threading.Event) -> None:
         """Look again and again until `stop` is set."""
         try:
             while not stop.is_set():
                 self.look()
+                if self._pace.idle and not self._forwarded:
+                    self._some.wait(_IDLE)
+                self._some.clear()
                 stop.wait(self._every)
         finally:
             self._client.close()

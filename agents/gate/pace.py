@@ -23,11 +23,13 @@ class Pace:
         self._seen: deque[tuple[float, int]] = deque()
         self._partitions = 1
         self._room = 0.0
+        self.idle = False
 
     def look(self, now: float, committed: Mapping[int, int], ends: Mapping[int, int]) -> None:
         """Take what the broker said: by partition, the offsets that the ledger committed, and the log's ends."""
         self._partitions = max(1, len(ends))
         worst = max((end - committed.get(number, 0) for number, end in ends.items()), default=0)
+        self.idle = worst == 0
         self._room = self._allowed(now, sum(committed.values())) - worst
 
     def allowance(self, forwarded: int) -> int:

@@ -60,3 +60,12 @@ def test_a_topic_that_was_made_anew_is_judged_anew() -> None:
     pace.look(0.0, {0: 5000, 1: 5000}, {0: 5000, 1: 5000})
     pace.look(1.0, TWO, TWO)
     assert pace.allowance(0) == 128
+
+
+def test_it_is_idle_while_the_ledger_has_nothing_to_do() -> None:
+    pace = Pace(1000, 0.2)
+    assert not pace.idle
+    pace.look(0.0, TWO, {0: 0, 1: 1})
+    assert not pace.idle
+    pace.look(1.0, {0: 0, 1: 1}, {0: 0, 1: 1})
+    assert pace.idle
