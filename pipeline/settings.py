@@ -104,7 +104,10 @@ class WorkerSettings(_Section):
     disk_mib: int = Field(0, ge=0, description="MiB offered; 0: what the work root's disk has free")
     gpus: int = Field(0, ge=0, description="GPUs offered")
     root: Path | None = Field(None, description="root work directory; none: HOME/work")
-    store: Path | None = Field(None, description="where products are published; none: HOME/products")
+    store: Path | str | None = Field(
+        None, description="where products are published: a folder or s3://bucket/prefix; none: HOME/products"
+    )
+    extractors: tuple[Path, ...] = Field((), description="programs, or folders of them, that rules may name")
     job_worker_file: Path | None = Field(None, description="job_worker.json: commands by job type")
     datasets_file: Path | None = Field(None, description="datasets.json: recognition rules")
     heartbeat_ms: int = Field(15_000, ge=200, description="ms between two heartbeats; a lease is at least 3 of them")
@@ -229,8 +232,15 @@ class Settings(BaseSettings):
 
     @property
     def product_store(self) -> Path:
-        """Where products are published."""
-        return (self.worker.store or self.home / "products").resolve()
+        """The folder where products are published, or would be if there were no object store."""
+        store = None if self.product_bucket else self.worker.store
+        return Path(store or self.home / "products").resolve()
+
+    @property
+    def product_bucket(self) -> str | None:
+        """The URL of the object store where products are published; None where it is a folder."""
+        store = self.worker.store
+        return store if isinstance(store, str) and "://" in store else None
 
     @property
     def input_cache(self) -> Path:

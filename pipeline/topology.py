@@ -158,6 +158,13 @@ class Topology:
         return self._topic("jobs.events", self.inbox_partitions, "family", "ledger", "fact", 90 * DAY_MS)
 
     @property
+    def datasets(self) -> Topic:
+        """Each dataset that was published, in the order of its id."""
+        return self._topic(
+            "datasets.published", self.inbox_partitions, "dataset id", "workers, ingest", "dataset", 90 * DAY_MS
+        )
+
+    @property
     def dead(self) -> Topic:
         """What could not be handled: the original bytes, and why in the headers."""
         return self._topic("jobs.dead", 1, "original", "gate, sink", None, 90 * DAY_MS, max_bytes=2 * RECORD_LIMIT)
@@ -195,6 +202,7 @@ class Topology:
             self.commands,
             self.view,
             self.events,
+            self.datasets,
             self.dead,
             self.logs,
             *self.changelogs(),

@@ -7,17 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agents.orphans import Orphans
+from agents.stores import product_store
 from agents.worker.preparing import Preparing
 from agents.worker.work import Assignment, MayPublish, Started, WorkResult
 from pipeline.containers.factory import EngineSettings, engine
 from pipeline.containers.stop import Stop
 from pipeline.containers.threads import in_thread
 from pipeline.datasets import rules as dataset_rules
-from pipeline.datasets.directory import DirectoryStore
 from pipeline.datasets.errors import DatasetError
+from pipeline.datasets.extractors import Extractors
 from pipeline.datasets.publisher import publish
 from pipeline.datasets.rules import Rules
-from pipeline.datasets.store import Store
+from pipeline.datasets.store import Orphaned, Store
 from pipeline.identity import task_id
 from pipeline.settings import Settings
 from pipeline.work.attempt import run_attempt
@@ -112,6 +114,8 @@ class EngineWork:
             self._shelf.rules,
             self._shelf.store,
             may_publish,
+            extractors=self._shelf.extractors,
+            orphaned=self._shelf.orphaned,
         )
         documents.extend(published.documents)
         for note in published.notes:
@@ -130,6 +134,8 @@ class _Shelf:
 
     rules: Rules
     store: Store = field(repr=False)
+    extractors: Extractors = field(repr=False)
+    orphaned: Orphaned = field(repr=False)
 
     def sweep(self) -> None:
         """Remove what publications left long ago; what can't be removed now is for the next start."""
@@ -141,8 +147,11 @@ class _Shelf:
     @classmethod
     def of(cls, settings: Settings) -> "_Shelf | None":
         path = settings.worker.datasets_file
+        if path is None:
+            return None
+        extractors = Extractors(settings.worker.extractors, settings.worker.processor_timeout)
         try:
-            return None if path is None else cls(dataset_rules.load(path), DirectoryStore(settings.product_store))
+            return cls(dataset_rules.load(path), product_store(settings), extractors, Orphans(settings))
         except DatasetError as error:
             raise ValueError(str(error)) from error
 

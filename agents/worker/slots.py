@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from agents.announcing import Announcer
 from agents.worker.actor import Actor, now_ms
 from agents.worker.documents import Documents, UnreadableDocumentError
 from agents.worker.permission import Permission
@@ -32,9 +33,11 @@ class Slot(Actor):
         documents: Documents,
         work: Work,
         worker: str,
+        announcer: Announcer | None = None,
         stop_patience: float = STOP_PATIENCE,
     ) -> None:
         super().__init__()
+        self._announcer = announcer
         self._stop_patience = stop_patience
         self._rack = rack
         self._reporter = reporter
@@ -76,9 +79,17 @@ class Slot(Actor):
             await started.delivered(even_if_unsaid=False)
             await self._hand_back(under_way, LEAVING)
             return
-        if await started.delivered():
+        if await started.delivered() and await self._announced(under_way, document, result):
             kind = COMPLETED if result.completed else FAILED
             await self._deliver(under_way, under_way.report(kind, as_json(result.result)))
+
+    async def _announced(self, under_way: UnderWay, document: Mapping[str, Any], result: WorkResult) -> bool:
+        """Say what was published, before the report: an attempt that dies between the two is followed by another."""
+        products = result.result.get("products") if result.completed else None
+        if not products or self._announcer is None:
+            return True
+        told = (*under_way.key, str(document.get("payload_hash")))
+        return await self._announcer.announce(products, *told, lambda: self._rack.is_ours(under_way))
 
     async def _worked(self, under_way: UnderWay, document: Mapping[str, Any], started: "_Started") -> WorkResult:
         assignment = Assignment(

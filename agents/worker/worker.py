@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from confluent_kafka import KafkaException
 
+from agents.announcing import Announcer
 from agents.bus import DeliveryError, Publisher
 from agents.registry import codec
 from agents.worker.actor import now_ms
@@ -62,7 +63,8 @@ class Worker:
         self._rack = Rack(self._holdings, clock, reporter, self._status, worker.ahead_ms)
         self._listener = Listener(self._rack, self.superseded)
         heart = Heart(reporter, topology, self._holdings, worker.heartbeat_ms / 1000)
-        slots = (Slot(self._rack, reporter, self._documents, work, worker.id) for _ in range(worker.slots))
+        self._announcer = announcer = Announcer(self._publisher, self._codec, topology)
+        slots = (Slot(self._rack, reporter, self._documents, work, worker.id, announcer) for _ in range(worker.slots))
         self._crew = Crew(self._gave_up, self._status, heart, *slots, self._listener)
         self._exit = Exit.OK
         self._asked = False
@@ -114,6 +116,7 @@ class Worker:
     def _learn_schemas(self) -> None:
         self._codec.encode("status", self._holdings.offer.record())
         self._codec.encode("report", WorkerReport(HEARTBEAT, self._holdings.offer.holder).record())
+        self._announcer.learn()
 
     async def _end(self) -> Exit:
         self._rack.leave()

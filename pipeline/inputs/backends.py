@@ -68,11 +68,7 @@ class Backends:
 
     def options(self, one: Input) -> tuple[str, Mapping[str, Any]]:
         """Return the operator's options for a URL, and the beginning that they stand under."""
-        fits = [prefix for prefix in self._options if _fits(one.url, prefix)]
-        if not fits:
-            return "", {}
-        longest = max(fits, key=len)
-        return longest, self._options[longest]
+        return options_for(one.url, self._options)
 
     def _bounded(self, scheme: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """Add time-outs, and no listing caches: what another process changed must be seen."""
@@ -83,6 +79,15 @@ class Backends:
         elif scheme in ("ftp", "sftp"):
             made.setdefault("timeout", self._stall)
         return made
+
+
+def options_for(url: str, options: Options) -> tuple[str, Mapping[str, Any]]:
+    """Return the longest beginning of a URL that has options, and those; an empty one where none has."""
+    fits = [prefix for prefix in options if _fits(url, prefix)]
+    if not fits:
+        return "", {}
+    longest = max(fits, key=len)
+    return longest, options[longest]
 
 
 def _fits(url: str, prefix: str) -> bool:

@@ -11,9 +11,12 @@ import orjson
 import psutil
 import pytest
 
+from agents.bus import consumer, read_to_end
 from agents.worker.exits import Exit
 from ops.embedded.kafka import EmbeddedKafka
 from ops.embedded.ports import free_port
+from pipeline.codec import Codec
+from pipeline.messages.dataset import DatasetPublished
 from pipeline.messages.inbox import Inbox, NewJob, Submitted
 from pipeline.messages.needs import Needs
 from pipeline.messages.report import COMPLETED, FAILED, PUBLISH, RELEASE, STARTED
@@ -289,6 +292,17 @@ open("PROD-2020/PROD-2020.dataset.json", "w").write(json.dumps({"version": "v1"}
 """
 
 
+def events(settings: Settings) -> list[DatasetPublished]:
+    """Return what datasets.published holds now."""
+    topic = settings.topology.datasets
+    client = consumer(settings, "test-datasets")
+    try:
+        read = read_to_end(client, topic.name, range(topic.partitions))
+        return [DatasetPublished.of(Codec().decode("dataset", message.value())) for message in read]
+    finally:
+        client.close()
+
+
 def test_products_become_visible_only_with_the_ledgers_permission(played: Ledger, tmp_path: Path) -> None:
     store, rules = tmp_path / "store", tmp_path / "datasets.json"
     rules.write_text(orjson.dumps(RULES).decode().replace("file://{store}/", ""))
@@ -301,6 +315,9 @@ def test_products_become_visible_only_with_the_ledgers_permission(played: Ledger
         completed = played.result("fa-1", COMPLETED)
         assert (store / "2020" / "PROD-2020" / "data").read_text() == "x"
         assert [product["id"] for product in completed["products"]] == ["PROD-2020"]
+        (event,) = events(played.settings)
+        assert (event.event_id, event.job_type) == ("fa-1/1/PROD-2020", "dataset:test::data/PROD")
+        assert orjson.loads(event.document) == completed["products"][0]
 
 
 def test_a_stop_instead_of_the_permission_leaves_nothing_visible(played: Ledger, tmp_path: Path) -> None:
