@@ -23,10 +23,14 @@ ROOTS: dict[str, tuple[str, ...]] = {
         "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4",
     ),
     "elasticsearch": ("org.elasticsearch.distribution.integ-test-zip:elasticsearch:9.2.0",),
+    "registry": ("io.apicurio:apicurio-registry-app:2.6.13.Final",),
 }
 
-#: servers that come as one archive with all that they need inside; the others are jars and what those depend on
-ARCHIVED = frozenset({"elasticsearch"})
+#: servers that come as one archive with all that they need inside, and its packaging and classifier; the others are
+#: jars and what those depend on
+ARCHIVED = {"elasticsearch": ("zip", ""), "registry": ("tar.gz", "all")}
+#: servers that an installation doesn't need: downloaded when they are asked for
+OPTIONAL = frozenset({"registry"})
 
 _HEAD = "# Written by `python -m ops.embedded.artifacts lock`; checked by every download. Not for editing by hand.\n"
 
@@ -36,12 +40,12 @@ class Artifact:
     """One file of a server: where Maven has it, and what its bytes must be."""
 
     server: str
-    """`kafka` or `elasticsearch`."""
+    """One of `ROOTS`."""
     group: str
     name: str
     version: str
     packaging: str
-    """`jar` or `zip`."""
+    """`jar`, `zip` or `tar.gz`."""
     classifier: str
     """Mostly empty."""
     size: int
@@ -100,7 +104,7 @@ def solve(server: str, roots: Sequence[str], folder: Path) -> list[Artifact]:
 
     context = MavenContext(repo_cache=folder, timeout=60)
     if server in ARCHIVED:
-        found = [_archive(context, root) for root in roots]
+        found = [_archive(context, root, *ARCHIVED[server]) for root in roots]
     else:
         # each root by itself: solved together, one root's dependency management would set the other's versions
         solved = [one for root in roots for one in _solve_one(context, root)]
@@ -109,9 +113,9 @@ def solve(server: str, roots: Sequence[str], folder: Path) -> list[Artifact]:
     return [_hashed(server, one, one.resolve()) for one in found]
 
 
-def _archive(context: Any, root: str) -> Any:
+def _archive(context: Any, root: str, packaging: str, classifier: str) -> Any:
     group, name, version = root.split(":")
-    return locate(context, group, name, version, packaging="zip")
+    return locate(context, group, name, version, classifier, packaging)
 
 
 def _solve_one(context: Any, root: str) -> list[Any]:

@@ -1,7 +1,7 @@
 """The artifact store: downloads what artifacts.lock names, and lets nothing else through.
 
-`python -m ops.embedded.fetch [kafka] [elasticsearch]` downloads and verifies ahead of the first start, for instance
-before going off line. A file gets its name in the store only once its SHA-256 is the lock's, so an interrupted download
+`python -m ops.embedded.fetch [SERVER…]` downloads and verifies ahead of the first start, for instance before going off
+line. A file gets its name in the store only once its SHA-256 is the lock's, so an interrupted download
 leaves nothing that could be taken for a whole one, and every use hashes the files again (a fraction of a second).
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 import requests
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-from ops.embedded.artifacts import ROOTS, Artifact, locate, of_server, sha256_of
+from ops.embedded.artifacts import OPTIONAL, ROOTS, Artifact, locate, of_server, sha256_of
 from ops.embedded.errors import EmbeddedError
 from ops.embedded.filelock import file_lock
 from ops.embedded.progress import MIB, Reporter, Silence, reporter
@@ -206,7 +206,9 @@ def _unwritable(cache: Path, artifact: Artifact, cause: OSError) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Download and verify servers' artifacts; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m ops.embedded.fetch", description="Download the embedded servers.")
-    parser.add_argument("servers", nargs="*", metavar="SERVER", help=f"of {', '.join(ROOTS)}; all by default")
+    parser.add_argument(
+        "servers", nargs="*", metavar="SERVER", help=f"of {', '.join(ROOTS)}; by default those of an installation"
+    )
     parser.add_argument("--cache", type=Path, default=None, help=f"folder of downloads; {default_cache()}")
     parser.add_argument("--paths", action="store_true", help="print where the files are, for scripts")
     options = parser.parse_args(arguments)
@@ -216,9 +218,8 @@ def main(arguments: Sequence[str]) -> int:
     began = time.monotonic()
     try:
         with reporter() as tell:
-            paths = [
-                path for server in options.servers or ROOTS for path in store.ensure(of_server(server), server, tell)
-            ]
+            wanted = options.servers or [server for server in ROOTS if server not in OPTIONAL]
+            paths = [path for server in wanted for path in store.ensure(of_server(server), server, tell)]
     except EmbeddedError as failed:
         sys.stderr.write(f"error: {failed}\n")
         return 1

@@ -1,0 +1,107 @@
+"""A real schema registry: every agent writes by its ids, and other clients too; what doesn't fit is refused."""
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pytest
+import urllib3
+from confluent_kafka import Producer
+
+from agents.bus import consumer, read_to_end
+from agents.registry import ConfluentRegistry, RegistryError
+from ops.cluster import Plan
+from ops.embedded.registry import EmbeddedRegistry
+from pipeline.codec import Codec
+from schemas.check import FOLDER, names, published
+from tests.acceptance.support import NO_SEARCH, SOON, WHOLE, Site, site_at
+from tests.waiting import until
+
+
+@pytest.fixture(scope="module")
+def registry(servers_home: Path) -> Iterator[EmbeddedRegistry]:
+    server = EmbeddedRegistry(servers_home / "registered")
+    server.start()
+    yield server
+    server.wipe()
+
+
+@pytest.fixture(scope="module")
+def url(registry: EmbeddedRegistry) -> str:
+    assert registry.endpoint is not None
+    return registry.endpoint
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[ConfluentRegistry]:
+    one = ConfluentRegistry(url, timeout=20.0)
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="module")
+def site(servers_home: Path, url: str) -> Iterator[Site]:
+    sections = {"kafka": {"registry_url": url, "registry_timeout": 10.0}}
+    with site_at(servers_home / "registered", Plan(workers=1, engine="noop", **NO_SEARCH), sections) as site:
+        yield site
+
+
+def submission_of(url: str, schema: dict[str, Any], record: dict[str, Any]) -> bytes:
+    """Encode as any Confluent client does: register under the topic's subject, then id and body."""
+    answer = urllib3.request(
+        "POST", f"{url}/subjects/jobs.submit-value/versions", json={"schema": json.dumps(schema)}, timeout=20.0
+    )
+    assert answer.status == 200, answer.data
+    body = io.BytesIO()
+    fastavro.schemaless_writer(body, fastavro.parse_schema(schema), record)
+    return b"\x00" + int(answer.json()["id"]).to_bytes(4, "big") + body.getvalue()
+
+
+@pytest.mark.parametrize("name", names())
+def test_each_published_version_of_a_schema_may_follow_the_one_before(client: ConfluentRegistry, name: str) -> None:
+    ids = [client.id_of(f"{name}-versions", schema) for _, schema in published(name)]
+    assert len(set(ids)) == len(ids)
+    assert client.schema_of(ids[-1]) == published(name)[-1][1]
+
+
+def test_a_schema_that_could_not_read_what_was_written_is_refused(client: ConfluentRegistry) -> None:
+    schema = json.loads((FOLDER / "report.avsc").read_text())
+    client.id_of("refusing", schema)
+    schema["fields"].append({"name": "needed", "type": "string"})
+    with pytest.raises(RegistryError, match="409"):
+        client.id_of("refusing", schema)
+
+
+def test_an_id_that_nobody_registered_is_unknown(client: ConfluentRegistry) -> None:
+    assert client.schema_of(2**31 - 1) is None
+
+
+def test_jobs_run_where_every_record_names_its_schema_by_id(site: Site, client: ConfluentRegistry) -> None:
+    jobs = site.submit({}, {}, job_type="registered")
+    site.await_status(jobs, WHOLE[-1])
+    assert {tuple(site.facts.statuses(job)) for job in jobs} == {tuple(WHOLE)}
+    topology, codec = site.settings.topology, Codec(client)
+    reader = consumer(site.settings, "registered")
+    try:
+        for topic in (topology.inbox, topology.events, topology.reports, topology.status, topology.commands):
+            values = [one.value() for one in read_to_end(reader, topic.name, range(topic.partitions), SOON)]
+            written = [value for value in values if value is not None]
+            assert {value[:1] for value in written} == {b"\x00"}, topic.name
+            assert all(codec.decode(topic.schema, value) for value in written)
+    finally:
+        reader.close()
+
+
+def test_a_client_with_an_earlier_schema_of_its_own_submits_a_job(site: Site, url: str) -> None:
+    schema = published("submission")[0][1]
+    fields = [field for field in schema["fields"] if field["name"] in ("submission_id", "job_type", "payload")]
+    earlier = {**schema, "fields": fields}
+    record = {"submission_id": "of-another-client", "job_type": "registered", "payload": json.dumps({"other": 1})}
+    producer = Producer({"bootstrap.servers": site.settings.kafka.bootstrap})
+    producer.produce("jobs.submit", submission_of(url, earlier, record))
+    assert producer.flush(SOON) == 0
+    (job,) = until(lambda: site.jobs_of("of-another-client"), SOON, what="the submission is taken")
+    site.await_status([job], WHOLE[-1])
