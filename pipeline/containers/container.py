@@ -117,9 +117,7 @@ class RunningContainer(Running):
         self._remove()
         self._drain()
         self._pump.close()
-        if self._pump.error:
-            self._notes.append(self._pump.error)
-        return self._notes
+        return [*self._notes, *self._pump.notes]
 
     def _remove(self) -> None:
         for left in reversed(range(_REMOVALS)):

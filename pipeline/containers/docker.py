@@ -18,6 +18,7 @@ from docker.models.containers import Container
 from docker.types import DeviceRequest, LogConfig, Ulimit
 from docker.types import Mount as Bind
 
+from pipeline.containers.attached import attached
 from pipeline.containers.base import Engine, Orphan, Running
 from pipeline.containers.container import RunningContainer
 from pipeline.containers.errors import (
@@ -29,6 +30,7 @@ from pipeline.containers.errors import (
     UnavailableError,
 )
 from pipeline.containers.mounts import MountPolicy
+from pipeline.containers.output import Outputs
 from pipeline.containers.ownership import default_user, give, parse_user
 from pipeline.containers.pump import Pump
 from pipeline.containers.spec import Labels, Mount, RunSpec
@@ -144,7 +146,7 @@ class DockerEngine(Engine):
         try:
             quick, patient = self._clients()
             image = self._image(quick, spec.image)
-            pump = Pump(spec.stdout, spec.stderr)
+            pump = Pump(Outputs(spec.stdout, spec.stderr, spec.output_limit, spec.observer))
             try:
                 container = quick.containers.create(image, list(spec.argv), **parameters)
                 self._go(container, patient, pump)
@@ -163,7 +165,7 @@ class DockerEngine(Engine):
         try:
             # Attached before the start: what comes in between would be missed.
             how = {"stdout": 1, "stderr": 1, "stream": 1}
-            pump.start(patient.api.attach_socket(str(container.id), how))
+            pump.start(attached(patient.api.attach_socket(str(container.id), how)))
             container.start()
         except BaseException:
             container.remove(force=True, v=True)

@@ -13,18 +13,22 @@ import threading
 import uuid
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
 
 from pipeline.containers.base import Engine, Orphan, Running
 from pipeline.containers.errors import NOT_EXECUTABLE, NOT_FOUND, EngineError
 from pipeline.containers.outcome import Exit, Usage
+from pipeline.containers.output import Outputs
 from pipeline.containers.ownership import give, parse_user
+from pipeline.containers.pipes import Pipes
 from pipeline.containers.processes import TOKEN_VARIABLE, ProcessRecord, born, kill_all, records
+from pipeline.containers.pump import Pump
 from pipeline.containers.spec import RunSpec
 from pipeline.containers.threads import in_thread
 
 #: What a command finds of the worker's environment, besides HOME, which is its working directory.
 INHERITED = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
+#: Seconds without output, and in all, that what was printed may take once no process of a run is left.
+_OUTPUT_PATIENCE, _OUTPUT_LONGEST = 2.0, 30.0
 
 
 class ProcessEngine(Engine):
@@ -68,7 +72,7 @@ class ProcessEngine(Engine):
         )
         try:
             record.write(self._state_dir)
-            process = self._spawn(spec, record.token)
+            process, pump = self._spawn(spec, record.token)
         except BaseException as error:
             record.remove(self._state_dir)
             raise _as_engine_error(error, spec) from error
@@ -76,9 +80,9 @@ class ProcessEngine(Engine):
         with contextlib.suppress(OSError):
             # The token alone still finds the run.
             started.write(self._state_dir)
-        return RunningProcess(process, started, self._state_dir)
+        return RunningProcess(process, started, self._state_dir, pump)
 
-    def _spawn(self, spec: RunSpec, token: str) -> subprocess.Popen[bytes]:
+    def _spawn(self, spec: RunSpec, token: str) -> tuple[subprocess.Popen[bytes], Pump]:
         user = spec.user or self._user
         uid, gid = parse_user(user) if user else (None, None)
         privileged = os.geteuid() == 0 and uid is not None
@@ -86,23 +90,31 @@ class ProcessEngine(Engine):
         if uid is not None and gid is not None:
             give(spec.working_dir, uid, gid)
             owner = (uid, gid) if privileged else None
-        with _output(spec.stdout, owner) as stdout, _output(spec.stderr, owner) as stderr:
+        outputs = Outputs(spec.stdout, spec.stderr, spec.output_limit, spec.observer)
+        with contextlib.ExitStack() as undo:
+            undo.callback(outputs.close)
+            pipes = Pipes(owner)
+            undo.callback(pipes.close)
             process = subprocess.Popen(
                 self._argv(spec),
                 cwd=spec.working_dir,
                 env=environment(spec) | {TOKEN_VARIABLE: token},
                 stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
+                stdout=pipes.writing["stdout"],
+                stderr=pipes.writing["stderr"],
                 start_new_session=True,
                 umask=0o022,
                 user=uid if privileged else None,
                 group=gid if privileged else None,
                 extra_groups=[] if privileged else None,
             )
+            undo.pop_all()
+        pipes.close_writing()
+        pump = Pump(outputs)
+        pump.start(pipes.parts)
         with contextlib.suppress(OSError):
             resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
-        return process
+        return process, pump
 
     def _reap(self, worker: str, holder: str) -> list[Orphan]:
         found = []
@@ -116,7 +128,8 @@ class ProcessEngine(Engine):
 class RunningProcess(Running):
     """A process group; its leader is reaped only after the group was killed, so that its id can't be another's."""
 
-    def __init__(self, process: subprocess.Popen[bytes], record: ProcessRecord, state_dir: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], record: ProcessRecord, state_dir: Path, pump: Pump) -> None:
+        self._pump = pump
         self.pid = process.pid
         self._process = process
         self._record = record
@@ -141,10 +154,18 @@ class RunningProcess(Running):
         self._signal_group(signal.SIGKILL)
         # Once the leader was reaped its pid may be another's: then only the token counts.
         record = replace(self._record, pid=0) if self._reaped else self._record
-        if not await in_thread(kill_all, record):
-            return ["some of its processes did not end on SIGKILL"]
-        self._record.remove(self._state_dir)
-        return []
+        return await in_thread(self._finish, record)
+
+    def _finish(self, record: ProcessRecord) -> list[str]:
+        notes = []
+        if kill_all(record):
+            self._record.remove(self._state_dir)
+        else:
+            notes.append("some of its processes did not end on SIGKILL")
+        if not self._pump.join(_OUTPUT_PATIENCE, _OUTPUT_LONGEST):
+            notes.append("output may be cut: a process that left the run still holds it")
+        self._pump.close()
+        return [*notes, *self._pump.notes]
 
     def _wait(self) -> Exit:
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
@@ -169,15 +190,6 @@ def environment(spec: RunSpec) -> dict[str, str]:
     """Return the environment of a run's command, without the variable that marks its processes."""
     inherited = {name: os.environ.get(name, default) for name, default in INHERITED.items()}
     return {**inherited, "HOME": str(spec.working_dir), **spec.env}
-
-
-def _output(path: Path, owner: tuple[int, int] | None) -> IO[bytes]:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW
-    file = os.fdopen(os.open(path, flags, 0o644), "wb", buffering=0)
-    if owner is not None:
-        # Else the command could not open its /dev/stdout again.
-        os.fchown(file.fileno(), *owner)
-    return file
 
 
 def _as_engine_error(error: BaseException, spec: RunSpec) -> BaseException:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.containers.output import Observer
+
 Mode = Literal["ro", "rw"]
 
 
@@ -33,7 +35,8 @@ class RunSpec:
 
     The working directory exists and is writable in the container under the same path. `env` is all the environment
     that the command gets, but for what an engine must add (each engine says what). Standard output and error go to
-    the two files, made anew, byte for byte. Times are in seconds from the command's start.
+    the two files, made anew, byte for byte; of a stream longer than `output_limit` bytes the middle is cut, which file
+    and notes say. Times are in seconds from the command's start.
     """
 
     argv: tuple[str, ...]
@@ -59,5 +62,8 @@ class RunSpec:
     time_limit: float | None = None
     #: Time between a requested stop's SIGTERM and SIGKILL.
     grace: float = 5.0
+    #: None: no limit.
+    output_limit: int | None = None
+    observer: Observer | None = None
     #: The job's parameters, for an engine that runs no command.
     params: Mapping[str, Any] = field(default_factory=dict)

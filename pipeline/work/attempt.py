@@ -6,13 +6,14 @@ Whatever happens becomes a result: a failed one says why, and the work directory
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.containers.errors import EngineError, UnavailableError
 from pipeline.containers.outcome import Outcome
+from pipeline.containers.output import Observer
 from pipeline.containers.spec import Labels, RunSpec
 from pipeline.containers.stop import Level, Stop
 from pipeline.containers.threads import in_thread
@@ -49,6 +50,7 @@ async def run_attempt(
     publish: Publish | None = None,
     pre: Sequence[Processor] = (),
     post: Sequence[Processor] = (),
+    observer: Observer | None = None,
 ) -> Result:
     """Run one attempt of the job that `document` describes (the `job` of spec §3.2).
 
@@ -57,11 +59,11 @@ async def run_attempt(
     `post` are all called after success and failure, in order; one that fails makes the attempt fail, if it didn't
     already. They are not called once a stop was asked for. A stop cancels `prepare` and processors. `publish` is called
     only after exit code 0 and usable metrics, and not if a stop was asked for by then; once called it is left to its
-    own end (it decides what a stop still means). A caller that is cancelled gets its CancelledError once the command
-    is dead and the directory closed.
+    own end (it decides what a stop still means). `observer` sees what the command prints, and that it ended. A caller
+    that is cancelled gets its CancelledError once the command is dead and the directory closed.
     """
     labels = Labels(job=str(document.get("job_id") or ""), attempt=attempt, holder=holder, worker=place.worker)
-    run = _Attempt(document, place, labels, task_id, stop or Stop())
+    run = _Attempt(document, place, labels, task_id, stop or Stop(), observer)
     cancelled: asyncio.CancelledError | None = None
     try:
         try:
@@ -94,7 +96,16 @@ class _Seams:
 
 
 class _Attempt:
-    def __init__(self, document: Mapping[str, Any], place: Place, labels: Labels, task_id: str, stop: Stop) -> None:
+    def __init__(
+        self,
+        document: Mapping[str, Any],
+        place: Place,
+        labels: Labels,
+        task_id: str,
+        stop: Stop,
+        observer: Observer | None,
+    ) -> None:
+        self._observer = observer
         self._document = document
         self._place = place
         self._labels = labels
@@ -118,8 +129,11 @@ class _Attempt:
             conclusion.skip_command()
             return
         conclusion.begin_command(datetime.now(UTC))
-        outcome = await self._place.engine.run(spec, self._stop, lambda pid: _write_pid(directory, pid))
+        watched = replace(spec, observer=self._observer)
+        outcome = await self._place.engine.run(watched, self._stop, lambda pid: _write_pid(directory, pid))
         await self._end_command(outcome, spec)
+        if self._observer is not None:
+            self._observer.ended()
         if conclusion.failed:
             return
         await in_thread(self._measure, directory)
@@ -230,7 +244,10 @@ class _Attempt:
             return
         self.conclusion.fail(failure)
         if failure.category in (Category.SOFT_LIMIT, Category.HARD_LIMIT, Category.STOPPED, Category.OOM):
-            await in_thread(files.append, spec.stderr, f"\n[jobstream] {failure.error}\n".encode())
+            said = f"\n[jobstream] {failure.error}\n".encode()
+            await in_thread(files.append, spec.stderr, said)
+            if self._observer is not None:
+                self._observer.told("stderr", said)
 
     def _measure(self, directory: Path) -> None:
         try:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.containers.outcome import Outcome
 from pipeline.containers.spec import Labels
-from pipeline.containers.tail import tail
+from pipeline.containers.tail import tail_text
 from pipeline.shortening import short_error
 from pipeline.statuses import Status
 from pipeline.work import context as contexts
@@ -226,4 +226,4 @@ def iso(time: datetime) -> str:
 
 
 def _shown(path: Path | None, name: str) -> str:
-    return tail(path / name, _SHOWN).decode(errors="replace") if path else ""
+    return tail_text(path / name, _SHOWN) if path else ""

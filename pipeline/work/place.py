@@ -54,6 +54,8 @@ class Place:
     transfer_timeout: float = 6 * 3600.0
     #: Seconds that a pre- or post-processor may take.
     processor_timeout: float = 3600.0
+    #: Bytes of standard output, and of standard error, that are kept; None: all.
+    output_limit: int | None = None
     facts: Mapping[str, Any] = field(default_factory=host_facts)
 
     @property

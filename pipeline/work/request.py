@@ -67,6 +67,7 @@ def build(document: Mapping[str, Any], command: Command, place: Place, labels: L
         soft_time_limit=time_limit(info, "soft_time_limit"),
         time_limit=time_limit(info, "time_limit", limits.time_limit),
         grace=place.grace,
+        output_limit=place.output_limit,
         params=document.get("params") or {},
     )
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pipeline.containers.outcome import Outcome
 from pipeline.containers.spec import RunSpec
-from pipeline.containers.tail import tail
+from pipeline.containers.tail import tail_text
 from pipeline.work.errors import ERROR_LIMIT, Category, Failure
 
 #: Bytes of its standard error that are quoted where a command failed.
@@ -41,5 +41,5 @@ def _judge(outcome: Outcome, spec: RunSpec, reason: str) -> tuple[Category, str]
 
 
 def _quote(error: str, stderr: Path) -> str:
-    said = tail(stderr, _QUOTED).decode(errors="replace").strip()
+    said = tail_text(stderr, _QUOTED).strip()
     return f"{error}\n{said}" if said else error
