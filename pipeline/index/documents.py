@@ -78,7 +78,7 @@ def plan(fact: Fact, prefix: str = "") -> Plan:
     refused = []
     for product in _products(fact, document):
         try:
-            actions.append(_dataset(fact, product, prefix))
+            actions.append(dataset_action(product, fact.job_id, fact.attempt, fact.time, fact.seq, prefix))
         except ValueError as error:
             refused.append(f"dataset: {error}")
     return Plan(tuple(actions), tuple(refused))
@@ -134,15 +134,19 @@ def _products(fact: Fact, document: Mapping[str, Any]) -> Iterator[Any]:
         yield from products
 
 
-def _dataset(fact: Fact, product: Any, prefix: str) -> Action:
-    if not isinstance(product, dict):
+def dataset_action(product: Any, job_id: str, attempt: int, time_ms: int, number: int, prefix: str = "") -> Action:
+    """Return the write of a dataset's document, over what was published before `time_ms`.
+
+    `number` orders those of one millisecond. Raises ValueError for one that can't be indexed.
+    """
+    if not isinstance(product, Mapping):
         raise ValueError(f"a {type(product).__name__} is no dataset's document")
     name = product.get("id")
     if not isinstance(name, str) or not name or len(name.encode()) > ID_LIMIT:
         raise ValueError(f"its id is missing or longer than {ID_LIMIT} bytes")
     index = dataset_index(product, prefix)
-    body = {"@timestamp": _iso(fact.time), **product, "job_id": fact.job_id, "attempt": fact.attempt}
-    version = fact.time * _VERSIONS_A_MS + min(fact.seq, _VERSIONS_A_MS - 1)
+    body = {"@timestamp": _iso(time_ms), **product, "job_id": job_id, "attempt": attempt}
+    version = time_ms * _VERSIONS_A_MS + min(number, _VERSIONS_A_MS - 1)
     return Action(index, name, orjson.dumps(body), version)
 
 
