@@ -128,6 +128,9 @@ class WorkerSettings(_Section):
     post: tuple[str, ...] = Field((), description="post-processors of each job")
     processors: tuple[str, ...] = Field((), description="pre- and post-processors that a job may name itself")
     processor_timeout: float = Field(600.0, gt=0, description="s that a pre- or post-processor may take")
+    drain_failures: int = Field(11, ge=0, description="failures of the last drain_runs that drain the worker; 0: never")
+    drain_runs: int = Field(12, ge=1, description="runs that are looked at for that, at least one a slot")
+    drain_window: float = Field(86_400.0, gt=0, description="s after which a run is not looked at any more")
 
 
 class InputSettings(_Section):

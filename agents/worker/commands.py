@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds that one poll waits at most: how long closing may take.
 _POLL = 1.0
+#: Characters of a reason to drain.
+_REASON = 500
 #: Records handed to the loop at a time.
 _BATCH = 200
 
@@ -37,6 +39,7 @@ class Drain:
     """Whether operators want this worker to take no more jobs."""
 
     draining: bool
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +71,14 @@ class Ear:
         self._opened = False
         self._thread: threading.Thread | None = None
 
-    def open(self) -> bool:
+    def open(self) -> Drain:
         """Assign the commands from their end on; return whether the worker is set to drain.
 
         Blocks; raises KafkaException or TimeoutError where the brokers don't answer, and may be called again.
         """
-        draining = False
+        drain = Drain(False)
         for message in read_to_end(self._client, self._settings, [0]):
-            event = self._setting(message)
-            draining = event.draining if event is not None else draining
+            drain = self._setting(message) or drain
         (read,) = self._client.position([TopicPartition(self._settings, 0)])
         end = end_offsets(self._client, self._commands, [self._partition])[self._partition]
         self._client.assign(
@@ -86,7 +88,7 @@ class Ear:
             ]
         )
         self._opened = True
-        return draining
+        return drain
 
     def start(self, hand_over: Callable[[list[Event]], None], failed: Callable[[BaseException], None]) -> None:
         """Begin to call `hand_over` on the running loop; `failed` is called once if reading can't go on."""
@@ -163,7 +165,8 @@ class Ear:
         if message.value() is None:
             return Drain(False)
         try:
-            return Drain(decode_json(message.value()).get("draining") is True)
+            setting = decode_json(message.value())
+            return Drain(setting.get("draining") is True, str(setting.get("reason") or "")[:_REASON])
         except DecodeError as error:
             log.error("setting of this worker left out: %s", error)
             return None
@@ -189,9 +192,9 @@ class Listener(Actor):
             match await self._events.get():
                 case Heard(command, stamp):
                     self._rack.heed(command, stamp)
-                case Drain(draining):
-                    log.info("draining" if draining else "taking jobs")
-                    self._rack.drain(draining)
+                case Drain(draining, reason):
+                    log.info("draining: %s" if draining else "taking jobs%s", reason)
+                    self._rack.drain(draining, reason)
                 case Superseded(holder):
                     log.warning("a newer process has this worker id: %s", holder)
                     self._superseded()

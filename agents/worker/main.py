@@ -59,6 +59,8 @@ def check(settings: Settings) -> None:
             f"a lease of {settings.ledger.lease_ms} ms is shorter than {PER_LEASE} heartbeats of "
             f"{worker.heartbeat_ms} ms: jobs would be lost while they run"
         )
+    if worker.drain_failures > worker.drain_runs:
+        raise MisconfiguredError(f"{worker.drain_failures} failures can't be among {worker.drain_runs} runs")
     if worker.engine not in engine_names():
         raise MisconfiguredError(f"no engine {worker.engine!r} (there are: {', '.join(engine_names())})")
 

@@ -118,10 +118,12 @@ class Rack:
             self._empty.set()
         self._status.changed()
 
-    def drain(self, draining: bool) -> None:
-        """Take no grants for a while, or take them again."""
-        self.holdings.drain(draining)
+    def drain(self, draining: bool, reason: str = "") -> None:
+        """Take no grants for a while, or take them again; what no slot has taken is handed back."""
+        self.holdings.drain(draining, reason)
         self._status.changed()
+        while draining and self._waiting:
+            self._hand_back(self._waiting.popitem()[1], self.holdings.reason)
 
     def leave(self) -> None:
         """Take no grants for good; what has not begun is handed back."""

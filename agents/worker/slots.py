@@ -8,6 +8,7 @@ from typing import Any
 from agents.announcing import Announcer
 from agents.worker.actor import Actor, now_ms
 from agents.worker.documents import Documents, UnreadableDocumentError
+from agents.worker.draining import Warden
 from agents.worker.permission import Permission
 from agents.worker.rack import Rack, UnderWay, release
 from agents.worker.reporting import Reporter
@@ -34,10 +35,12 @@ class Slot(Actor):
         work: Work,
         worker: str,
         announcer: Announcer | None = None,
+        warden: Warden | None = None,
         stop_patience: float = STOP_PATIENCE,
     ) -> None:
         super().__init__()
         self._announcer = announcer
+        self._warden = warden
         self._stop_patience = stop_patience
         self._rack = rack
         self._reporter = reporter
@@ -79,9 +82,17 @@ class Slot(Actor):
             await started.delivered(even_if_unsaid=False)
             await self._hand_back(under_way, LEAVING)
             return
+        told = self._judged(result)
         if await started.delivered() and await self._announced(under_way, document, result):
             kind = COMPLETED if result.completed else FAILED
-            await self._deliver(under_way, under_way.report(kind, as_json(result.result)))
+            await self._deliver(under_way, under_way.report(kind, as_json(told)))
+
+    def _judged(self, result: WorkResult) -> Mapping[str, Any]:
+        """Count a run; the report of one because of which this worker drains says so, and so does the job's fact."""
+        reason = self._warden.count(result) if self._warden else ""
+        if not reason:
+            return result.result
+        return {**result.result, "msg": [*(result.result.get("msg") or ()), f"{self._worker} drains itself: {reason}"]}
 
     async def _announced(self, under_way: UnderWay, document: Mapping[str, Any], result: WorkResult) -> bool:
         """Say what was published, before the report: an attempt that dies between the two is followed by another."""

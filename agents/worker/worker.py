@@ -14,6 +14,7 @@ from agents.worker.actor import now_ms
 from agents.worker.commands import Ear, Listener
 from agents.worker.crew import Crew
 from agents.worker.documents import Documents
+from agents.worker.draining import Warden, tolerance
 from agents.worker.exits import Exit
 from agents.worker.heartbeat import Heart
 from agents.worker.offer import offer
@@ -64,7 +65,9 @@ class Worker:
         self._listener = Listener(self._rack, self.superseded)
         heart = Heart(reporter, topology, self._holdings, worker.heartbeat_ms / 1000)
         self._announcer = announcer = Announcer(self._publisher, self._codec, topology)
-        slots = (Slot(self._rack, reporter, self._documents, work, worker.id, announcer) for _ in range(worker.slots))
+        warden = Warden(self._publisher, topology, self._rack, tolerance(worker))
+        to_each = (self._rack, reporter, self._documents, work, worker.id, announcer, warden)
+        slots = (Slot(*to_each) for _ in range(worker.slots))
         self._crew = Crew(self._gave_up, self._status, heart, *slots, self._listener)
         self._exit = Exit.OK
         self._asked = False
@@ -103,7 +106,8 @@ class Worker:
             self._holdings.found_orphan(job_id, attempt, now_ms())
         await _until_done(lambda: in_thread(self._learn_schemas), OSError, "the schema registry")
         opened = _until_done(lambda: in_thread(self._ear.open), (KafkaException, TimeoutError), "Kafka")
-        self._holdings.drain(await opened)
+        drain = await opened
+        self._holdings.drain(drain.draining, drain.reason)
         await _until_done(self._status.send, DeliveryError, "Kafka")
         await _until_done(self._introduce, DeliveryError, "Kafka")
 

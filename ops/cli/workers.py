@@ -8,6 +8,7 @@ from ops.cli import exits
 from ops.cli.errors import CliError
 from ops.cli.output import ago, line, print_json, table
 from ops.cli.session import Output, json_wanted, settings
+from pipeline.holding.holdings import DRAINING
 
 if TYPE_CHECKING:
     from ops.reading.workers import WorkerRow
@@ -55,10 +56,12 @@ def list_(ctx: typer.Context, output: Output = None) -> None:
             row.status.gpus or "",
             row.status.host,
             ago(row.seen),
+            row.reason,
         )
         for row in rows
     ]
-    table(("worker", "state", "busy", "queues", "engine", "memory", "gpus", "host", "seen"), cells, "no workers")
+    titles = ("worker", "state", "busy", "queues", "engine", "memory", "gpus", "host", "seen", "why")
+    table(titles, cells, "no workers")
 
 
 @workers.command()
@@ -100,11 +103,18 @@ def _state(row: "WorkerRow") -> str:
         return "silent"
     if row.draining:
         return "draining"
-    return "up" if row.status.accepting else "stopping"
+    if row.status.accepting:
+        return "up"
+    return "draining" if row.status.reason.startswith(DRAINING) else "stopping"
 
 
 def _record(row: "WorkerRow") -> dict[str, Any]:
-    return row.status.record() | {"state": _state(row), "draining": row.draining, "seen": row.seen}
+    return row.status.record() | {
+        "state": _state(row),
+        "draining": row.draining,
+        "seen": row.seen,
+        "reason": row.reason,
+    }
 
 
 def add_to(app: typer.Typer) -> None:

@@ -17,7 +17,7 @@ _WORKER = "worker/"
 
 @dataclass(frozen=True, slots=True)
 class WorkerRow:
-    """A worker's newest status, when the broker took it (ms), and whether it is to get no more jobs.
+    """A worker's newest status, when the broker took it (ms), and whether it is to get no more jobs, and why.
 
     `silent`: it said nothing for `scheduler.silence_ms`, and gets no jobs for that.
     """
@@ -26,6 +26,7 @@ class WorkerRow:
     seen: int
     draining: bool
     silent: bool
+    reason: str = ""
 
 
 def worker_rows(settings: Settings) -> list[WorkerRow]:
@@ -43,15 +44,20 @@ def worker_rows(settings: Settings) -> list[WorkerRow]:
         except (DecodeError, KeyError, TypeError, ValueError):
             continue
         silent = now - row.time > settings.scheduler.silence_ms
-        rows.append(WorkerRow(status, row.time, worker_id in draining, silent))
+        reason = draining.get(worker_id) or status.reason
+        rows.append(WorkerRow(status, row.time, worker_id in draining, silent, reason))
     return rows
 
 
-def draining_workers(settings: Settings) -> set[str]:
-    """Return the ids of the workers that are told to drain."""
+def draining_workers(settings: Settings) -> dict[str, str]:
+    """Return why each worker that is to drain does so, by id: an operator or the worker itself said it."""
     rows = read_table(settings, settings.topology.settings)
     marked = {key[len(_WORKER) :]: row.json() for key, row in rows.items() if key.startswith(_WORKER)}
-    return {worker_id for worker_id, value in marked.items() if value.get("draining") is True}
+    return {
+        worker_id: str(value.get("reason") or "")
+        for worker_id, value in marked.items()
+        if value.get("draining") is True
+    }
 
 
 def set_draining(settings: Settings, worker_id: str, reason: str, *, draining: bool) -> None:

@@ -77,6 +77,7 @@ class Holdings:
         self._known = Remembered(remember_ms)
         self._ended: deque[tuple[Ended, int]] = deque()
         self._draining = False
+        self._why_draining = ""
         self._leaving = False
 
     def __len__(self) -> int:
@@ -87,10 +88,24 @@ class Holdings:
         """Whether new grants are taken."""
         return not (self._draining or self._leaving)
 
-    def drain(self, draining: bool) -> None:
+    @property
+    def draining(self) -> bool:
+        """Whether no new grants are taken until that is lifted."""
+        return self._draining
+
+    @property
+    def reason(self) -> str:
+        """Why no new grants are taken; empty where they are."""
+        if self._leaving:
+            return LEAVING
+        if not self._draining:
+            return ""
+        return f"{DRAINING}: {self._why_draining}" if self._why_draining else DRAINING
+
+    def drain(self, draining: bool, reason: str = "") -> None:
         """Take no more grants, or take them again; what is held goes on."""
-        if draining != self._draining:
-            self._draining = draining
+        if (draining, reason) != (self._draining, self._why_draining):
+            self._draining, self._why_draining = draining, reason
             self.revision += 1
 
     def leave(self) -> None:
@@ -204,6 +219,7 @@ class Holdings:
             attempts=tuple(self._running()),
             ended=tuple(ended for ended, _ in self._ended),
             accepting=self.accepting,
+            reason=self.reason,
             ahead=self.ahead,
         )
         while len(self._ended) > max(4 * self.offer.slots, _LEAST_ENDED):
@@ -211,10 +227,8 @@ class Holdings:
         return status
 
     def _objection(self, command: Command, age: int | None) -> str:
-        if self._leaving:
-            return LEAVING
-        if self._draining:
-            return DRAINING
+        if not self.accepting:
+            return self.reason
         if age is None or age > command.lease_ms:
             return STALE
         return NO_SLOT if len(self._held) >= self.offer.slots + self.ahead else ""

@@ -33,7 +33,7 @@ class Ended:
 class WorkerStatus:
     """Absolute, so that any one record is enough; totals, not what is left.
 
-    `ahead` are slots in use that the worker expects to be free at once: as many attempts more may be granted to it.
+    `reason` says why it accepts nothing. `ahead` are slots in use that the worker expects to be free at once: as many attempts more may be granted to it.
     """
 
     worker_id: str
@@ -52,6 +52,7 @@ class WorkerStatus:
     host: str = ""
     version: str = ""
     ahead: int = 0
+    reason: str = ""
 
     def record(self) -> dict[str, Any]:
         """Return the record that the codec encodes."""
