@@ -25,6 +25,8 @@ REPORT_LIMIT = 256 * KIB
 RECORD_LIMIT = 1024 * KIB
 #: Documents above this travel by reference in commands (bytes).
 COMMAND_DOCUMENT_LIMIT = 8 * KIB
+#: Largest batch of records of jobs.logs (bytes), and so the largest record: a chunk, and what is around it.
+LOG_LIMIT = 256 * KIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ _RUN_TOPIC = {
     "min.cleanable.dirty.ratio": "0.1",
     "delete.retention.ms": str(HOUR_MS),
 }
+#: Logs go after a day, and earlier where jobs print much: they are no record of what happened.
+_LOGS = {"retention.bytes": str(1024 * KIB * KIB), "segment.bytes": str(64 * KIB * KIB)}
 _CHANGELOG = {"min.compaction.lag.ms": str(HOUR_MS)}
 ORCHESTRATOR_ID = "jobstream-orchestrator"
 TABLES = ("families", "documents", "active")
@@ -171,8 +175,17 @@ class Topology:
 
     @property
     def logs(self) -> Topic:
-        """What running jobs print, in chunks."""
-        return self._topic("jobs.logs", self.inbox_partitions, "family", "workers", None, DAY_MS)
+        """What running jobs print, in chunks; partitioned by family, so that an attempt's chunks stay in order."""
+        return self._topic(
+            "jobs.logs",
+            self.inbox_partitions,
+            "job_id/attempt",
+            "workers",
+            "log",
+            DAY_MS,
+            max_bytes=LOG_LIMIT,
+            extra=_LOGS,
+        )
 
     def changelogs(self) -> list[Topic]:
         """Return the changelog topics of the ledger's tables."""

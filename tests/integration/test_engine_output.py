@@ -77,18 +77,20 @@ class Growth:
 
 
 async def test_a_flood_of_output_is_cut_in_its_file_and_takes_no_memory(bench: Bench) -> None:
+    # A container's output goes through its engine first, at some 20 MiB/s.
+    large = LARGE // 4 if bench.engine.needs_image else LARGE
     seen = Seen()
-    spec = bench.sh(f"echo first; head -c {LARGE} /dev/zero; echo last; echo oops >&2", output_limit=MIB, observer=seen)
+    spec = bench.sh(f"echo first; head -c {large} /dev/zero; echo last; echo oops >&2", output_limit=MIB, observer=seen)
     assert (await bench.engine.run(bench.sh("true"))).succeeded
     with Growth() as growth:
         outcome = await bench.engine.run(spec)
     out, err = read(spec)
     assert outcome.succeeded
-    assert seen.counts == {"stdout": LARGE + 11, "stderr": 5}
+    assert seen.counts == {"stdout": large + 11, "stderr": 5}
     assert err == b"oops\n"
     assert out.startswith(b"first\n")
     assert out.endswith(b"\0last\n")
-    cut = LARGE + 11 - MIB
+    cut = large + 11 - MIB
     assert f"\n[jobstream] {cut} bytes cut here: more than the {MIB} that are kept\n".encode() in out
     assert len(out) < MIB + 100
     assert any(f"_stdout.txt: {cut} bytes cut" in note for note in outcome.notes)
