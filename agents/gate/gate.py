@@ -51,14 +51,15 @@ class Gate:
         self._stop = threading.Event()
         topology = settings.topology
         self._settings = settings
+        # before any client, whose threads would outlive what these may raise
+        self._own_types = _types_of(settings.gate.job_types_dir)
+        made = creators.load(settings.gate.creators_file, settings.gate.creators_dir)
         self._publisher = Publisher(settings, topology.name("jobstream-gate-queues"))
         admin = topics.client(settings, "jobstream-gate")
         self._lag = Lag(settings)
-        self._own_types = _types_of(settings.gate.job_types_dir)
         self._queues = Queues(settings, admin, self._publisher)
         self._job_types = JobTypes(self._queues.catch_up)
         self._queues.heard = self._job_types.fold
-        made = creators.load(settings.gate.creators_file, settings.gate.creators_dir)
         self._submissions = Submissions(settings, codec(settings), made, self._queues, self._job_types)
         reports = Reports(topology, codec(settings), settings.key())
         self._loops = [
