@@ -3,13 +3,14 @@
 import os
 import shutil
 import signal
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pipeline.datasets.errors import Collision, Fenced, InvalidProduct, PublishRefused
+from pipeline.datasets.errors import Collision, DatasetError, Fenced, InvalidProduct, PublishRefused
 from pipeline.datasets.marker import Marker
 from pipeline.datasets.store import Store, never
 from pipeline.datasets.tree import JobTree
@@ -17,6 +18,7 @@ from tests.unit.datasets_support import make_product, marker
 
 #: Far more steps than any publication has.
 _MOST_STEPS = 200
+_RACERS = 5
 
 
 class Shop(ABC):
@@ -301,6 +303,40 @@ class StoreContract:
                 {"A": "one", "B": "one", "C": "one"},
             )
         raise AssertionError("the publication never ended")
+
+    @pytest.mark.parametrize("same_job", [True, False])
+    def test_of_attempts_that_race_exactly_one_wins(self, shop: Shop, tmp_path: Path, same_job: bool) -> None:
+        results: dict[int, str] = {}
+        together = threading.Barrier(_RACERS)
+
+        def run(number: int) -> None:
+            who = marker(attempt=number) if same_job else marker(job_id=f"job-{number}")
+            directory = tmp_path / f"made-{number}"
+            for name in ("A", "B"):
+                make_product(directory, name, f"from {number}")
+            together.wait(60)
+            try:
+                with shop.open().begin(who) as publication:
+                    for name in ("A", "B"):
+                        publication.stage(JobTree(directory), (name,), name, {})
+                    publication.commit()
+                results[number] = "won"
+            except DatasetError as error:
+                results[number] = type(error).__name__
+
+        threads = [threading.Thread(target=run, args=(number,)) for number in range(1, _RACERS + 1)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=120)
+        winners = [number for number, result in results.items() if result == "won"]
+        assert len(results) == _RACERS
+        last = max(winners) if same_job else winners[0]
+        # the highest attempt is never fenced; of several jobs one has the place
+        assert _RACERS in winners if same_job else len(winners) == 1
+        assert shop.visible() == {"A": f"from {last}", "B": f"from {last}"}
+        assert set(results.values()) <= {"won", "Fenced", "Collision"}
+        assert shop.staged() == []
 
 
 def _overtaken(shop: Shop, job: Path, number: int) -> bool:

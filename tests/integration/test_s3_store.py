@@ -3,19 +3,24 @@
 import itertools
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import s3fs
 
+from agents.worker.engine_work import EngineWork
+from agents.worker.work import Assignment
+from pipeline.containers.stop import Stop
 from pipeline.datasets.errors import Fenced, InvalidProduct, StoreUnavailable
 from pipeline.datasets.s3_store import S3Store
 from pipeline.datasets.tree import JobTree
+from pipeline.settings import Settings
 from tests.integration import s3_server
 from tests.integration.s3_server import ACCESS, S3, SECRET
 from tests.store_contract import Shop, StoreContract, publish
-from tests.unit.datasets_support import make_product, marker
+from tests.unit.datasets_support import make_product, marker, simple_rules
 
 BUCKET = "products"
 MARKER = ".jobstream.json"
@@ -154,3 +159,42 @@ def test_a_server_that_says_no_or_nothing_is_a_failure_that_says_so(shop: S3Shop
         S3Store("s3://absent", shop.options).begin(marker())
     with pytest.raises(InvalidProduct):
         S3Store("s3://", shop.options)
+
+
+async def test_a_workers_job_publishes_to_the_bucket_that_the_settings_name(shop: S3Shop, tmp_path: Path) -> None:
+    (tmp_path / "storage.json").write_text(json.dumps({f"s3://{BUCKET}": shop.options}))
+    (tmp_path / "datasets.json").write_bytes(
+        simple_rules(urls=["{location}", "https://data.example/{path}"]).model_dump_json().encode()
+    )
+    settings = Settings.model_validate(
+        {
+            "home": tmp_path / "home",
+            "worker": {"store": f"s3://{BUCKET}/{shop.prefix}", "datasets_file": tmp_path / "datasets.json"},
+            "inputs": {"storage_file": tmp_path / "storage.json"},
+        }
+    )
+    make_product(tmp_path, "TILE-1", "from a job")
+    command = shlex.join(["cp", "-r", str(tmp_path / "TILE-1"), "."])
+    document = {
+        "type": "job-x:1",
+        "job_id": "fam-1",
+        "payload_hash": "h",
+        "params": {"_command": command},
+        "job_info": {},
+    }
+    work = EngineWork(settings, "w1:1:aa")
+    await work.reap()
+
+    async def permit() -> bool:
+        assert shop.visible() == {}
+        return True
+
+    assignment = Assignment(document=document, job_id="fam-1", attempt=1, worker="w1", holder="w1:1:aa")
+    result = await work.run(assignment, Stop(), lambda _info: None, permit)
+    await work.close()
+    assert result.completed, result.result
+    assert shop.visible() == {"tiles/v1.0/TILE-1": "from a job"}
+    url, other = result.result["products"][0]["urls"]
+    fs = s3fs.S3FileSystem(**shop.options, skip_instance_cache=True)
+    assert fs.cat(f"{url}/data.txt") == b"from a job"
+    assert other == f"https://data.example/{url.removeprefix(f's3://{BUCKET}/{shop.prefix}/')}"

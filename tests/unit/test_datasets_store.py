@@ -1,6 +1,5 @@
 import os
 import shutil
-import threading
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,6 @@ from pipeline.datasets import rename
 from pipeline.datasets.directory import DirectoryStore
 from pipeline.datasets.errors import (
     Collision,
-    DatasetError,
     InvalidProduct,
     StoreBusy,
     StoreUnsupported,
@@ -206,41 +204,3 @@ def test_renames_across_file_systems_are_refused(tmp_path: Path) -> None:
             rename.rename_noreplace(other, tmp_path / "x")
     finally:
         other.rmdir()
-
-
-@pytest.mark.parametrize("same_job", [True, False])
-def test_of_attempts_that_race_exactly_one_wins(root: Path, tmp_path: Path, same_job: bool) -> None:
-    """All have staged, all have permission, all commit at once; for one job the highest attempt has to be left."""
-    runners = 6
-    store = DirectoryStore(root)
-    ready = threading.Barrier(runners)
-    results: dict[int, str] = {}
-
-    def run(number: int) -> None:
-        job = tmp_path / f"job-{number}"
-        make_product(job, "A", f"from {number}")
-        who = marker("job-a", number) if same_job else marker(f"job-{number}")
-        ready.wait(timeout=20)
-        try:
-            with store.begin(who) as publication:
-                publication.stage(JobTree(job), ("A",), "A", {})
-                publication.commit()
-            results[number] = "won"
-        except DatasetError as error:
-            results[number] = type(error).__name__
-
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(1, runners + 1)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
-    winners = [number for number, result in results.items() if result == "won"]
-    assert len(results) == runners
-    if same_job:
-        assert visible(root) == {"A": f"from {max(winners)}"}
-        assert runners in winners
-    else:
-        assert visible(root) == {"A": f"from {winners[0]}"}
-        assert len(winners) == 1
-        assert set(results.values()) <= {"won", "Collision"}
-    assert staged(root) == []
