@@ -28,6 +28,7 @@ class DirectoryPublication(Publication):
         self.marker = marker
         self.force = force
         self.orphaned = orphaned
+        self._orphans: set[Marker] = set()
         self.job = shelf.staging / marker.job_id
         self.directory = self.job / str(marker.attempt)
         self._staged: list[tuple[Path, Path]] = []
@@ -134,10 +135,14 @@ class DirectoryPublication(Publication):
             with suppress(FileExistsError):
                 self.shelf.show(spare, place)
                 return
+            self._ask(place)
             with self.shelf.locked(place):
                 if not os.path.lexists(place):
                     continue
-                if meet(self.marker, read_marker(place), str(place), self.force, self.orphaned) is Encounter.DONE:
+                if (
+                    meet(self.marker, read_marker(place), str(place), self.force, self._orphans.__contains__)
+                    is Encounter.DONE
+                ):
                     return
                 self.shelf.on_step("replace")
                 exchange(spare, place)
@@ -145,6 +150,12 @@ class DirectoryPublication(Publication):
             sync_directory(place.parent)
             return
         raise StoreBusy(f"{place}: taken and left by others again and again")
+
+    def _ask(self, place: Path) -> None:
+        """Ask whether another job's product is an orphan before the lock is held: the answer may take its time."""
+        theirs = read_marker(place)
+        if theirs is not None and theirs.job_id != self.marker.job_id and not self.force and self.orphaned(theirs):
+            self._orphans.add(theirs)
 
     def _roll_back(self, error: BaseException) -> None:
         """Take back all that this attempt shows, the failing product included; note on `error` what stays."""
