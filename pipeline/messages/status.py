@@ -33,7 +33,8 @@ class Ended:
 class WorkerStatus:
     """Absolute, so that any one record is enough; totals, not what is left.
 
-    `reason` says why it accepts nothing. `ahead` are slots in use that the worker expects to be free at once: as many attempts more may be granted to it.
+    `reason` says why it accepts nothing. `ahead` are slots in use that the worker expects to be free at once: as many
+    attempts more may be granted to it.
     """
 
     worker_id: str
