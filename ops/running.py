@@ -82,6 +82,8 @@ def local(
         "root": root or worker.root,
         "job_worker_file": job_worker or worker.job_worker_file,
         "datasets_file": worker.datasets_file if publish else None,
+        # there may be no broker to take them
+        "log_mib": 0,
     }
     return settings.model_copy(update={"worker": worker.model_copy(update=changed)})
 

@@ -128,6 +128,11 @@ class WorkerSettings(_Section):
     post: tuple[str, ...] = Field((), description="post-processors of each job")
     processors: tuple[str, ...] = Field((), description="pre- and post-processors that a job may name itself")
     processor_timeout: float = Field(600.0, gt=0, description="s that a pre- or post-processor may take")
+    output_mib: int = Field(
+        256, ge=1, description="MiB of a job's standard output, and of its standard error, that are kept"
+    )
+    log_mib: int = Field(16, ge=0, description="MiB of an attempt's output that are sent while it runs; 0: no logs")
+    log_rate_kib: int = Field(512, ge=1, description="KiB a second of an attempt's output that are sent, on average")
     drain_failures: int = Field(11, ge=0, description="failures of the last drain_runs that drain the worker; 0: never")
     drain_runs: int = Field(12, ge=1, description="runs that are looked at for that, at least one a slot")
     drain_window: float = Field(86_400.0, gt=0, description="s after which a run is not looked at any more")

@@ -9,6 +9,7 @@ from typing import Any
 
 from agents.orphans import Orphans
 from agents.stores import product_store
+from agents.worker.logs import LogShipper
 from agents.worker.preparing import Preparing
 from agents.worker.work import Assignment, MayPublish, Started, WorkResult
 from pipeline.containers.factory import EngineSettings, engine
@@ -53,7 +54,9 @@ class EngineWork:
             user=worker.user if in_containers else None,
             transfer_timeout=worker.transfer_timeout,
             processor_timeout=worker.processor_timeout,
+            output_limit=worker.output_mib << 20,
         )
+        self._logs = LogShipper(settings)
         self._preparing = Preparing(settings)
         self._shelf = _Shelf.of(settings)
 
@@ -73,6 +76,7 @@ class EngineWork:
         """See Work."""
         documents: list[dict[str, Any]] = []
         preparing = self._preparing.of(assignment.document)
+        observer = self._logs.of(assignment.job_id, assignment.attempt)
 
         async def announce(job_info: Mapping[str, Any]) -> None:
             started(preparing.told(job_info))
@@ -80,19 +84,23 @@ class EngineWork:
         async def make_visible(job_dir: Path, document: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
             return await self._publish(assignment, job_dir, may_publish, documents)
 
-        result = await run_attempt(
-            assignment.document,
-            self._place,
-            attempt=assignment.attempt,
-            holder=assignment.holder,
-            task_id=str(assignment.document.get("task_id") or task_id(assignment.job_id, assignment.attempt)),
-            stop=stop,
-            announce=announce,
-            prepare=preparing.prepare,
-            publish=make_visible if self._shelf is not None and preparing.publishes else None,
-            pre=preparing.pre,
-            post=preparing.post,
-        )
+        try:
+            result = await run_attempt(
+                assignment.document,
+                self._place,
+                attempt=assignment.attempt,
+                holder=assignment.holder,
+                task_id=str(assignment.document.get("task_id") or task_id(assignment.job_id, assignment.attempt)),
+                stop=stop,
+                announce=announce,
+                prepare=preparing.prepare,
+                publish=make_visible if self._shelf is not None and preparing.publishes else None,
+                pre=preparing.pre,
+                post=preparing.post,
+                observer=observer,
+            )
+        finally:
+            observer.ended()
         report = result.report()
         report["job_info"] = preparing.told(report["job_info"])
         return WorkResult(result.succeeded, {**report, "products": documents} if documents else report)
@@ -100,6 +108,7 @@ class EngineWork:
     async def close(self) -> None:
         """See Work."""
         await self._place.engine.close()
+        await in_thread(self._logs.close)
 
     async def _publish(
         self, assignment: Assignment, job_dir: Path, may_publish: MayPublish, documents: list[dict[str, Any]]

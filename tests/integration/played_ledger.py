@@ -85,7 +85,9 @@ class PlayedLedger:
         body = {"job_id": job, "status": status, "type": "t", "seq": number} | (document or {})
         body = ({"job": {"job_info": {}}} if whole else {}) | body
         text = orjson.dumps(body).decode()
-        fact = Fact(job, family, submission_id, "h", number, status, 1, 1_764_000_000_123, text, *at, "1", **fields)
+        attempt = fields.pop("attempt", 1)
+        first = (job, family, submission_id, "h", number, status, attempt, 1_764_000_000_123)
+        fact = Fact(*first, text, *at, "1", **fields)
         value = self.codec.encode("fact", fact.record())
         partition = self.topology.inbox_partition(family)
         self.publisher.send(self.topology.events, family, value, partition).result(30)
