@@ -8,7 +8,7 @@ from urllib.request import Request, urlopen
 
 import orjson
 
-from agents.index_reader import IndexReader
+from agents.index_reader import IndexReader, IndexUnavailableError
 from ops.demo.errors import DemoError
 from ops.demo.submissions import Planned
 from pipeline.index.names import DATASETS
@@ -52,12 +52,21 @@ class Query:
     def found(self, wanted: int) -> list[Document]:
         """Return what it finds: as soon as `wanted` products are there, else what there is after FOUND_TIMEOUT.
 
-        What the sink wrote is found only after the index's next refresh. Raises DemoError.
+        What the sink wrote is found only after the index's next refresh, and an index that was only just made may not
+        answer at all. Raises DemoError.
         """
         deadline = time.monotonic() + FOUND_TIMEOUT
-        while len(hits := self.hits()) < wanted and time.monotonic() < deadline:
+        while True:
+            over = time.monotonic() > deadline
+            try:
+                hits = self.hits()
+            except DemoError:
+                if over:
+                    raise
+            else:
+                if over or len(hits) >= wanted:
+                    return hits
             time.sleep(_PAUSE)
-        return hits
 
     def hits(self) -> list[Document]:
         """Send it once and return the products' documents; raises DemoError."""
@@ -72,16 +81,23 @@ class Query:
 def await_indexed(reader: IndexReader, facts: Mapping[str, Fact]) -> dict[str, Document]:
     """Return each submission's job document from Elasticsearch, once all are those of the last facts.
 
-    Raises DemoError after INDEXED_TIMEOUT, IndexUnavailableError where Elasticsearch doesn't answer.
+    Raises DemoError after INDEXED_TIMEOUT, IndexUnavailableError where Elasticsearch doesn't answer even then: an index
+    that was only just made, by the first of the documents, answers once its shards have started.
     """
     deadline = time.monotonic() + INDEXED_TIMEOUT
     while True:
-        found = {str(one.get("submission_id")): one for one in reader.find(limit=1000, fresh=True)}
-        late = [id_ for id_, fact in facts.items() if found.get(id_, {}).get("seq", 0) < fact.seq]
-        if not late:
-            return {id_: found[id_] for id_ in facts}
-        if time.monotonic() > deadline:
-            raise DemoError(f"the sink did not index within {INDEXED_TIMEOUT:.0f} s: {', '.join(late)}")
+        over = time.monotonic() > deadline
+        try:
+            found = {str(one.get("submission_id")): one for one in reader.find(limit=1000, fresh=True)}
+        except IndexUnavailableError:
+            if over:
+                raise
+        else:
+            late = [id_ for id_, fact in facts.items() if found.get(id_, {}).get("seq", 0) < fact.seq]
+            if not late:
+                return {id_: found[id_] for id_ in facts}
+            if over:
+                raise DemoError(f"the sink did not index within {INDEXED_TIMEOUT:.0f} s: {', '.join(late)}")
         time.sleep(_PAUSE)
 
 

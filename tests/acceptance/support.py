@@ -62,6 +62,15 @@ class History:
     def statuses(self, job_id: str) -> list[str]:
         return [fact.status for fact in self.of(job_id)]
 
+    def course(self, job_id: str) -> list[str]:
+        """The job's statuses, in which an attempt that was handed back before it began only goes on waiting.
+
+        That happens to what was granted for a slot that was to be free at once and was not: on a busy machine, often.
+        """
+        statuses = self.statuses(job_id)
+        waits_on = (Status.QUEUED, Status.QUEUED)
+        return statuses[:1] + [now for before, now in itertools.pairwise(statuses) if (before, now) != waits_on]
+
 
 class Site:
     """A running installation. `facts` reads on at each look; nothing here waits without a bound."""

@@ -99,8 +99,14 @@ def test_what_cant_be_accepted_becomes_a_failed_job_that_names_every_fault(
     assert site.facts.statuses(job) == [Status.FAILED]
     error = site.document(job)["error"]
     assert [name for name in named if name not in error] == []
+
+
+def test_the_command_line_shows_what_was_not_accepted_with_its_error(site: Site) -> None:
+    site.send(b'{"submission_id": "shown"}')
+    job = site.job_of("shown")
     shown = site.told("get", job)
-    assert (shown["status"], shown["error"]) == (Status.FAILED, error)
+    assert (shown["status"], shown["error"]) == (Status.FAILED, site.document(job)["error"])
+    assert "job_type" in shown["error"]
 
 
 def test_the_command_line_refuses_5_mib_and_says_what_to_do_instead(site: Site, tmp_path: Path) -> None:
