@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from agents.admin import topic_ids
 from agents.bus import Delivered, DeliveryError, Publisher, consumer
+from agents.fetching import Fetching
 from agents.gate.dead import dead_letter
 from agents.gate.record import Incoming, Outgoing
 from pipeline.settings import Settings
@@ -90,30 +91,46 @@ class Loop:
     def run(self) -> None:
         """Work until `stop`. Raises what no repetition cures, and leaves what it had in hand uncommitted."""
         publisher = Publisher(self._settings, self._settings.topology.name(self.name))
-        client = self._consumer()
         try:
-            client.subscribe(self._topics, on_assign=self._assigned)
             while not self._stop.is_set():
-                self._turn(client, publisher)
+                self._consume(publisher)
         except StoppedError:
             log.warning("stopped with records in hand; they are read again", loop=self.name)
         finally:
-            # leaves the group, and commits what was delivered
-            client.close()
             publisher.close(_STOP_GRACE)
 
-    def _turn(self, client: Consumer, publisher: Publisher) -> None:
-        if self._waits_briefly():
-            return
+    def _consume(self, publisher: Publisher) -> None:
+        """Work with one consumer until `stop`, or until it turns out to be deaf."""
+        client = self._consumer()
+        fetching = Fetching(client)
+        try:
+            client.subscribe(self._topics, on_assign=self._assigned)
+            while not self._stop.is_set():
+                waited = self._waits_briefly()
+                if not waited and self._turn(client, publisher):
+                    continue
+                if waited or self._paused:
+                    fetching.look_anew()
+                elif fetching.has_stopped():
+                    log.warning("the consumer has stopped fetching, and is replaced", loop=self.name)
+                    return
+        finally:
+            # leaves the group, and commits what was delivered
+            client.close()
+            self._paused, self._held_up_since = False, None
+
+    def _turn(self, client: Consumer, publisher: Publisher) -> bool:
+        """Take what is there to its end; return whether anything was."""
         self._pause_or_resume(client)
         records = self._take(client)
         if not records:
-            return
+            return False
         records = self._persist(partial(self._identified, records))
         outgoing = self._persist(partial(self._decide, records))
         self._publish(publisher, records, outgoing)
         self._store(client, records)
         self._forwarded(len(records))
+        return True
 
     def _consumer(self) -> Consumer:
         name = self._settings.topology.name(self.name)

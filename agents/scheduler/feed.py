@@ -4,11 +4,12 @@ import time
 from typing import Any
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 from confluent_kafka import Message as Record
 
 from agents.admin import client
 from agents.bus import consumer
+from agents.fetching import Fetching
 from agents.scheduler.clock import LogClock
 from agents.scheduler.offsets import LogEnds
 from agents.scheduler.records import Reader
@@ -23,6 +24,8 @@ log = structlog.stdlib.get_logger(__name__)
 BATCH = 1000
 #: Seconds until a declared queue whose topic isn't there is looked for again.
 _LOOK_AGAIN = 1.0
+#: Queues whose logs are looked at, whether they are still fetched: each look costs a call for each.
+_LOOKED_AT = 32
 #: Statuses older than this tell nothing that counts (ms).
 _STATUS_HISTORY_MS = 60_000
 
@@ -51,8 +54,9 @@ class Feed:
         self._topology = settings.topology
         self._clock = clock
         self._reader = Reader(self._topology, codec)
-        own: dict[str, Any] = {"enable.partition.eof": True, "auto.offset.reset": "error", "error_cb": self._on_error}
-        self._consumer = consumer(settings, self._topology.name("jobstream-scheduler-feed"), **own)
+        self._settings = settings
+        self._consumer = self._new_consumer()
+        self._fetching = Fetching(self._consumer, places=self._places)
         admin = client(settings, "jobstream-scheduler-topics")
         self._ends = LogEnds(settings)
         self._ids = TopicIds(admin)
@@ -74,6 +78,8 @@ class Feed:
         messages = [message for topic in self._ids.gone() for message in self._lose(topic, "replaced or deleted")]
         first = self._consumer.poll(timeout)
         if first is None:
+            if self._fetching.has_stopped():
+                self._replace_consumer()
             return [*messages, *self._caught_up()]
         for record in (first, *self._consumer.consume(BATCH - 1, timeout=0)):
             messages.extend(self._take(record))
@@ -104,6 +110,22 @@ class Feed:
         self._consumer.assign(
             [TopicPartition(topic, 0, start if topic == self._status else OFFSET_BEGINNING) for topic in self._base]
         )
+
+    def _new_consumer(self) -> Consumer:
+        own: dict[str, Any] = {"enable.partition.eof": True, "auto.offset.reset": "error", "error_cb": self._on_error}
+        return consumer(self._settings, self._topology.name("jobstream-scheduler-feed"), **own)
+
+    def _replace_consumer(self) -> None:
+        log.warning("the consumer has stopped fetching, and is replaced")
+        self._consumer.close()
+        self._consumer = self._new_consumer()
+        self._fetching = Fetching(self._consumer, places=self._places)
+        self._consumer.assign([TopicPartition(topic, 0, read) for topic, read in self._next.items()])
+
+    def _places(self) -> list[TopicPartition]:
+        """Return up to where the logs are read: the workers' and the settings, and those of some queues."""
+        queues = sorted(self._next.keys() - self._base)[:_LOOKED_AT]
+        return [TopicPartition(topic, 0, self._next[topic]) for topic in (*sorted(self._base), *queues)]
 
     def _take(self, record: Record) -> list[Message]:
         topic = record.topic()

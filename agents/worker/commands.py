@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from agents.bus import consumer, end_offsets, read_to_end
+from agents.fetching import Fetching
 from agents.worker.actor import Actor
 from agents.worker.rack import Rack
 from pipeline.codec import Codec, DecodeError, Record, decode_json
@@ -66,7 +67,11 @@ class Ear:
         self._commands = topology.commands.name
         self._settings = topology.settings.name
         self._partition = topology.commands_partition(self._worker)
+        self._given = settings
         self._client: Consumer = consumer(settings, f"worker-{self._worker}")
+        self._fetching = Fetching(self._client, places=self._places)
+        #: Up to where each topic is read.
+        self._read: dict[str, int] = {}
         self._closing = threading.Event()
         self._opened = False
         self._thread: threading.Thread | None = None
@@ -81,12 +86,8 @@ class Ear:
             drain = self._setting(message) or drain
         (read,) = self._client.position([TopicPartition(self._settings, 0)])
         end = end_offsets(self._client, self._commands, [self._partition])[self._partition]
-        self._client.assign(
-            [
-                TopicPartition(self._commands, self._partition, end),
-                TopicPartition(self._settings, 0, max(0, read.offset)),
-            ]
-        )
+        self._read = {self._commands: end, self._settings: max(0, read.offset)}
+        self._assign()
         self._opened = True
         return drain
 
@@ -113,10 +114,30 @@ class Ear:
         if self._opened and not (self._thread and self._thread.is_alive()):
             self._client.close()
 
+    def _assign(self) -> None:
+        self._client.assign(
+            [
+                TopicPartition(self._commands, self._partition, self._read[self._commands]),
+                TopicPartition(self._settings, 0, self._read[self._settings]),
+            ]
+        )
+
+    def _places(self) -> list[TopicPartition]:
+        return [TopicPartition(self._commands, self._partition, self._read[self._commands])]
+
+    def _replace_client(self) -> None:
+        log.warning("the consumer of commands has stopped fetching, and is replaced")
+        self._client.close()
+        self._client = consumer(self._given, f"worker-{self._worker}")
+        self._fetching = Fetching(self._client, places=self._places)
+        self._assign()
+
     def _batches(self) -> Iterator[list[Event]]:
         while not self._closing.is_set():
             batch: list[Event] = []
             message = self._client.poll(_POLL)
+            if message is None and self._fetching.has_stopped():
+                self._replace_client()
             while message is not None:
                 event = self._event(message)
                 if event is not None:
@@ -133,6 +154,7 @@ class Ear:
             if error.code() != KafkaError._PARTITION_EOF:
                 log.warning("reading commands: %s", error.str())
             return None
+        self._read[message.topic()] = message.offset() + 1
         return self._setting(message) if message.topic() == self._settings else self._command(message)
 
     def _command(self, message: Message) -> Event | None:
