@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from agents.worker.disk import SeatedWork
 from agents.worker.engine_work import EngineWork
 from agents.worker.work import Assignment, WorkResult
 from pipeline.containers.stop import Level, Stop
@@ -90,7 +91,7 @@ def local(
 
 async def _run(settings: Settings, job: Mapping[str, Any], begun: Callable[[Mapping[str, Any]], None]) -> WorkResult:
     holder = f"{WORKER}:{time.time_ns() // 1_000_000}:{secrets.token_hex(4)}"
-    work, stop = EngineWork(settings, holder), Stop()
+    work, stop = SeatedWork(EngineWork(settings, holder), settings), Stop()
     loop = asyncio.get_running_loop()
 
     def interrupted() -> None:

@@ -102,6 +102,9 @@ class WorkerSettings(_Section):
     labels: dict[str, str] = Field(default_factory=dict, description="what it offers beyond resources")
     memory_mib: int = Field(0, ge=0, description="MiB offered; 0: what the machine has")
     disk_mib: int = Field(0, ge=0, description="MiB offered; 0: what the work root's disk has free")
+    disk_keep_percent: int = Field(
+        10, ge=0, le=90, description="% of the work root's disk that old work directories and the cache make way for"
+    )
     gpus: int = Field(0, ge=0, description="GPUs offered")
     root: Path | None = Field(None, description="root work directory; none: HOME/work")
     store: Path | str | None = Field(

@@ -69,10 +69,11 @@ def _work(settings: Settings, holder: str) -> Work:
     if settings.worker.engine == NOOP:
         return NoWork()
     # only who runs commands pays for what runs them
+    from agents.worker.disk import SeatedWork
     from agents.worker.engine_work import EngineWork
 
     try:
-        return EngineWork(settings, holder)
+        return SeatedWork(EngineWork(settings, holder), settings)
     except (ValueError, OSError) as error:
         raise MisconfiguredError(str(error)) from error
 

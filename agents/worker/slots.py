@@ -82,6 +82,9 @@ class Slot(Actor):
             await started.delivered(even_if_unsaid=False)
             await self._hand_back(under_way, LEAVING)
             return
+        if result.handed_back:
+            await self._hand_back(under_way, result.handed_back)
+            return
         told = self._judged(result)
         if await started.delivered() and await self._announced(under_way, document, result):
             kind = COMPLETED if result.completed else FAILED

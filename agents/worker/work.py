@@ -25,10 +25,14 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class WorkResult:
-    """How an attempt ended; `result` is what its last report carries (`job_info`, `error`, `products`, …)."""
+    """How an attempt ended; `result` is what its last report carries (`job_info`, `error`, `products`, …).
+
+    `handed_back` says why nothing of it was begun, so that another worker may try; nobody was told that it started.
+    """
 
     completed: bool
     result: Mapping[str, Any] = field(default_factory=dict)
+    handed_back: str = ""
 
 
 class Work(Protocol):

@@ -62,8 +62,8 @@ class Room:
                 if count is not None:
                     self._write(handle, max(0, count - size))
 
-    def make_free(self, size: int, patience: Patience, own: Own) -> bool:
-        """Evict until the disk has `size` bytes free; return whether it has."""
+    def make_free(self, size: int, patience: Patience, own: Own | None = None) -> bool:
+        """Evict until the disk has `size` bytes free; return whether it has. `own` is None for who holds no entry."""
         if free_bytes(self._root) >= size:
             return True
         with held(self._count, patience) as handle:

@@ -48,7 +48,7 @@ class WorkRoot:
     def __init__(self, root: Path, worker: str) -> None:
         """Make nothing yet."""
         self.root = root.absolute()
-        self._open = self.root / "open" / quote(worker, safe="")
+        self._open = _list_of(self.root, worker)
 
     def create(self, job_id: str, attempt: int, when: datetime) -> WorkDirectory:
         """Make the directory of an attempt that starts now.
@@ -56,9 +56,7 @@ class WorkRoot:
         Raises AttemptError for a job id that is no plain name, and if the directory exists (a directory is never
         used twice) or can't be made.
         """
-        if not _JOB_ID.fullmatch(job_id):
-            raise AttemptError(f"job id {job_id!r} can't be part of a path", Category.INVALID)
-        name = f"{job_id}-{attempt}"
+        name = name_of(job_id, attempt)
         path = self.root / "jobs" / when.astimezone(UTC).strftime("%Y/%m/%d/%H/%M") / name
         entry = self._open / name
         try:
@@ -77,11 +75,32 @@ class WorkRoot:
         with contextlib.suppress(FileNotFoundError):
             for entry in sorted(self._open.iterdir()):
                 if not entry.name.startswith("."):
-                    yield WorkDirectory(Path(os.fsdecode(files.read(entry, 4096) or b"/nonexistent")), entry)
+                    yield _listed(entry)
 
     def relative(self, path: Path) -> str:
         """Return a work directory's path below the root, as URLs show it."""
         return quote(path.relative_to(self.root).as_posix())
+
+
+def name_of(job_id: str, attempt: int) -> str:
+    """Return the name of an attempt's directory; raises AttemptError for a job id that is no plain name."""
+    if not _JOB_ID.fullmatch(job_id):
+        raise AttemptError(f"job id {job_id!r} can't be part of a path", Category.INVALID)
+    return f"{job_id}-{attempt}"
+
+
+def opened_by(root: Path, worker: str, name: str) -> WorkDirectory | None:
+    """Return the directory that a worker has open, or left so, by its name; None if it has none."""
+    entry = _list_of(root, worker) / name
+    return _listed(entry) if entry.is_file() else None
+
+
+def _list_of(root: Path, worker: str) -> Path:
+    return root / "open" / quote(worker, safe="")
+
+
+def _listed(entry: Path) -> WorkDirectory:
+    return WorkDirectory(Path(os.fsdecode(files.read(entry, 4096) or b"/nonexistent")), entry)
 
 
 def _now() -> str:
