@@ -4,7 +4,9 @@ Each worker of a parallel run is a session of its own, with servers of its own.
 `kafka` is a bootstrap string: of an embedded broker, or of one in a container where JOBSTREAM_TEST_BROKER is
 `testcontainers`. `elasticsearch_url` is the URL of an embedded node. `docker_engine` is a client of the engine that
 DOCKER_HOST names, with the images of `ops/containers` built; without an engine its tests are skipped, but fail where CI
-is `true`, so that a green CI has run them. Tests that use one of them get the marker that says so.
+is `true`, so that a green CI has run them. `podman_engine` is the same of the engine that CONTAINER_HOST names; of the
+engines beside Docker those must be there that JOBSTREAM_TEST_ENGINES lists (names with commas between); the tests of
+others are skipped where they are absent. Tests that use one of them get the marker that says so.
 """
 
 import os
@@ -31,7 +33,12 @@ CONTAINERS = PROJECT / "ops" / "containers"
 SCRATCH = PROJECT / ".cache" / "tests"
 BUSYBOX, PYTHON, KAFKA = "jobstream/busybox:1", "jobstream/python:1", "jobstream/kafka:8.0.0"
 SCRIPTS = {BUSYBOX: "busybox-image.sh", PYTHON: "python-image.sh", KAFKA: "kafka-image.sh"}
-MARKERS = {"kafka": ("integration", "broker"), "elasticsearch_url": ("integration",), "docker_engine": ("docker",)}
+MARKERS = {
+    "kafka": ("integration", "broker"),
+    "elasticsearch_url": ("integration",),
+    "docker_engine": ("docker",),
+    "podman_engine": ("docker",),
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -110,6 +117,36 @@ def docker_engine() -> Iterator[docker.DockerClient]:
 
 
 @pytest.fixture(scope="session")
+def image_archives(docker_engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """BUSYBOX and PYTHON as `docker save` writes them, by tag."""
+    folder = tmp_path_factory.mktemp("images")
+    archives = {tag: folder / f"{tag.replace('/', '-').replace(':', '-')}.tar" for tag in (BUSYBOX, PYTHON)}
+    for tag, path in archives.items():
+        with path.open("wb") as file:
+            file.writelines(docker_engine.images.get(tag).save(named=True))
+    return archives
+
+
+@pytest.fixture(scope="session")
+def podman_engine(request: pytest.FixtureRequest) -> Iterator[docker.DockerClient]:
+    """A client of the Podman engine, where BUSYBOX and PYTHON can be run."""
+    url = os.environ.get("CONTAINER_HOST")
+    if not url:
+        _absent("podman", "no Podman service: CONTAINER_HOST is unset")
+    try:
+        client = docker.DockerClient(base_url=url, version="1.41")
+        client.ping()
+    except docker.errors.DockerException as absent:
+        _absent("podman", f"no Podman service answers (CONTAINER_HOST={url}): {absent}")
+    for tag, archive in request.getfixturevalue("image_archives").items():
+        with archive.open("rb") as file:
+            client.images.load(file)
+        client.images.get(tag)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
 def busybox_image(docker_engine: docker.DockerClient) -> str:
     """The tag of the smallest image with a shell."""
     return BUSYBOX
@@ -129,6 +166,12 @@ def _ensure_image(client: docker.DockerClient, tag: str) -> None:
         built = subprocess.run(script, capture_output=True, text=True, timeout=300, check=False)
         if built.returncode != 0:
             _unavailable(f"the image {tag} is missing and can't be built here: {built.stderr.strip()[-500:]}")
+
+
+def _absent(engine: str, reason: str) -> NoReturn:
+    if engine in os.environ.get("JOBSTREAM_TEST_ENGINES", "").split(","):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 def _unavailable(reason: str) -> NoReturn:

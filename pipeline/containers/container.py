@@ -1,4 +1,4 @@
-"""A Docker container that runs one command."""
+"""A container of Docker's, or of an engine with its interface, that runs one command."""
 
 import threading
 import time
@@ -16,6 +16,7 @@ from pipeline.containers.pump import Pump
 from pipeline.containers.spec import RunSpec
 from pipeline.containers.tail import tail
 from pipeline.containers.threads import in_thread
+from pipeline.containers.watch import Watch
 
 #: Seconds without output, after the container's end, before the rest is given up.
 OUTPUT_PATIENCE = 15.0
@@ -31,14 +32,17 @@ class RunningContainer(Running):
 
     def __init__(
         self,
+        engine: str,
         container: Container,
         patient: docker.DockerClient,
         pump: Pump,
         spec: RunSpec,
         image_id: str,
         notes: list[str],
+        watch: Watch | None = None,
     ) -> None:
-        """`patient` is a client whose requests may take as long as the container runs."""
+        """`engine` is its name for errors, `patient` a client whose requests may take as long as the container runs."""
+        self._engine = engine
         self.image_id = image_id
         self._container = container
         self._patient = patient
@@ -46,7 +50,8 @@ class RunningContainer(Running):
         self._spec = spec
         self._notes = notes
         self._over = threading.Event()
-        self.pid = self._find_pid()
+        self.pid = watch.pid if watch is not None else self._find_pid()
+        self._watch = watch or Watch.of(self.pid)
 
     async def wait(self) -> Exit:
         """See Running; a daemon that is away is waited for `DAEMON_PATIENCE` seconds, then the container is lost."""
@@ -82,6 +87,7 @@ class RunningContainer(Running):
 
     def _wait(self) -> Exit:
         deadline = time.monotonic() + DAEMON_PATIENCE
+        away = False
         while True:
             try:
                 self._patient.api.wait(str(self._container.id))
@@ -91,15 +97,21 @@ class RunningContainer(Running):
                 return Exit(exit_code=ENGINE_FAILED, error="the container was removed while it ran")
             except (DockerException, requests.RequestException) as error:
                 if time.monotonic() > deadline or self._over.wait(1.0):
-                    return Exit(exit_code=ENGINE_FAILED, error=f"Docker doesn't answer, the container is lost: {error}")
+                    said = f"{self._engine} doesn't answer, the container is lost: {error}"
+                    return Exit(exit_code=ENGINE_FAILED, error=said)
+                if not away:
+                    away = True
+                    self._notes.append(f"output may be cut: {self._engine} was away for a while")
 
     def _exit(self, state: dict[str, Any]) -> Exit:
         code = int(state["ExitCode"])
+        reading = self._watch.end() if self._watch is not None else None
         self._drain()
         return Exit(
             exit_code=code,
             signal=code - 128 if 128 < code <= 128 + 64 else None,
-            oom=bool(state.get("OOMKilled")),
+            oom=bool(state.get("OOMKilled")) or (reading is not None and reading.oom_kills > 0),
+            usage=reading.usage if reading is not None else None,
             error=state.get("Error") or self._init_error(code),
         )
 
@@ -115,6 +127,8 @@ class RunningContainer(Running):
 
     def _finish(self) -> list[str]:
         self._remove()
+        if self._watch is not None:
+            self._watch.end()
         self._drain()
         self._pump.close()
         return [*self._notes, *self._pump.notes]

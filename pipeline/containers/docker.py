@@ -35,6 +35,7 @@ from pipeline.containers.ownership import default_user, give, parse_user
 from pipeline.containers.pump import Pump
 from pipeline.containers.spec import Labels, Mount, RunSpec
 from pipeline.containers.threads import in_thread
+from pipeline.containers.watch import Watch
 
 #: Names of the labels that containers carry.
 JOB, ATTEMPT, HOLDER, WORKER, DIRECTORY = (
@@ -44,7 +45,8 @@ JOB, ATTEMPT, HOLDER, WORKER, DIRECTORY = (
 TIMEOUT = 60
 #: Docker's own least memory.
 _LEAST_MEMORY_MIB = 6
-_SOCKETS = (Path("/var/run/docker.sock"), Path("/run/containerd/containerd.sock"))
+#: Of engines in their usual places; none is ever mounted.
+_SOCKETS = tuple(map(Path, ("/var/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock")))
 
 
 class DockerEngine(Engine):
@@ -60,6 +62,8 @@ class DockerEngine(Engine):
 
     name = "docker"
     needs_image = True
+    #: How errors call it.
+    title = "Docker"
 
     def __init__(
         self,
@@ -90,14 +94,14 @@ class DockerEngine(Engine):
         try:
             return await in_thread(self._reap, worker, holder)
         except (DockerException, requests.RequestException) as error:
-            raise UnavailableError(f"Docker can't be asked for orphans: {error}") from error
+            raise UnavailableError(f"{self.title} can't be asked for orphans: {error}") from error
 
     async def image_id(self, image: str | None) -> str | None:
         """See Engine."""
         try:
             return await in_thread(lambda: self._image(self._clients()[0], image))
         except (DockerException, requests.RequestException) as error:
-            raise _as_engine_error(error) from error
+            raise self._as_engine_error(error) from error
 
     async def close(self) -> None:
         """See Engine."""
@@ -110,7 +114,7 @@ class DockerEngine(Engine):
     def command_line(self, spec: RunSpec) -> list[str]:
         """Return a `docker run` of the same container, to be removed when it ends."""
         made = self.describe(spec)
-        line = ["docker", "run", "--rm", "--init", "--read-only", "--cap-drop", "ALL"]
+        line = [*self._program(), "run", "--rm", "--init", "--read-only", "--cap-drop", "ALL"]
         line += ["--security-opt", "no-new-privileges:true", "--network", str(made["network_mode"])]
         line += [
             "--user",
@@ -149,27 +153,38 @@ class DockerEngine(Engine):
             pump = Pump(Outputs(spec.stdout, spec.stderr, spec.output_limit, spec.observer))
             try:
                 container = quick.containers.create(image, list(spec.argv), **parameters)
-                self._go(container, patient, pump)
+                watch = self._go(container, patient, pump)
             except BaseException:
                 pump.close()
                 raise
         except EngineError:
             raise
         except (DockerException, requests.RequestException, OSError) as error:
-            raise _as_engine_error(error) from error
+            raise self._as_engine_error(error) from error
         notes = ["the job asked for GPUs, this worker has none"] if spec.gpus and not self._gpus else []
-        return RunningContainer(container, patient, pump, spec, image, notes)
+        return RunningContainer(self.title, container, patient, pump, spec, image, notes, watch)
 
-    @staticmethod
-    def _go(container: Container, patient: docker.DockerClient, pump: Pump) -> None:
+    def _go(self, container: Container, patient: docker.DockerClient, pump: Pump) -> Watch | None:
         try:
             # Attached before the start: what comes in between would be missed.
             how = {"stdout": 1, "stderr": 1, "stream": 1}
             pump.start(attached(patient.api.attach_socket(str(container.id), how)))
+            watch = self._watch(container)
             container.start()
+            return watch
         except BaseException:
             container.remove(force=True, v=True)
             raise
+
+    def _watch(self, container: Container) -> Watch | None:
+        """Return the watch over a container that is about to start, where there is something to watch already."""
+        return None
+
+    def _program(self) -> list[str]:
+        return ["docker"]
+
+    def _ulimits(self) -> list[Ulimit]:
+        return [Ulimit(name="core", soft=0, hard=0)]
 
     @staticmethod
     def _image(client: docker.DockerClient, image: str | None) -> str:
@@ -204,7 +219,7 @@ class DockerEngine(Engine):
             "shm_size": f"{min(spec.shm_mib, spec.memory_mib)}m",
             "tmpfs": _tmpfs(spec),
             "mounts": self._binds(spec),
-            "ulimits": [Ulimit(name="core", soft=0, hard=0)],
+            "ulimits": self._ulimits(),
             "device_requests": self._devices(spec),
             "log_config": LogConfig(type="none"),
             "labels": _labels(spec.labels, spec.working_dir),
@@ -225,6 +240,19 @@ class DockerEngine(Engine):
             return []
         count = -1 if spec.gpus == "all" else int(spec.gpus)
         return [DeviceRequest(count=count, capabilities=[["gpu"]])]
+
+    def _as_engine_error(self, error: Exception) -> EngineError:
+        said = str(getattr(error, "explanation", None) or error)
+        code = ENGINE_FAILED
+        if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
+            return UnavailableError(f"the output files can't be made: {error}")
+        if not (isinstance(error, APIError) and error.is_client_error()):
+            return UnavailableError(f"{self.title} doesn't work: {said}")
+        if "executable file not found" in said:
+            code = NOT_FOUND
+        elif "permission denied" in said:
+            code = NOT_EXECUTABLE
+        return EngineError(f"the container could not be run: {said}", code)
 
     def _clients(self) -> tuple[docker.DockerClient, docker.DockerClient]:
         with self._connecting:
@@ -282,17 +310,3 @@ def _bind_option(bind: Bind) -> str:
     fields = ["type=bind", f"source={bind['Source']}", f"target={bind['Target']}"]
     fields += ["readonly"] if bind["ReadOnly"] else []
     return ",".join(f'"{field}"' if "," in field else field for field in fields)
-
-
-def _as_engine_error(error: Exception) -> EngineError:
-    said = str(getattr(error, "explanation", None) or error)
-    code = ENGINE_FAILED
-    if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
-        return UnavailableError(f"the output files can't be made: {error}")
-    if not (isinstance(error, APIError) and error.is_client_error()):
-        return UnavailableError(f"Docker doesn't work: {said}")
-    if "executable file not found" in said:
-        code = NOT_FOUND
-    elif "permission denied" in said:
-        code = NOT_EXECUTABLE
-    return EngineError(f"the container could not be run: {said}", code)

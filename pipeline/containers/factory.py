@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.containers.base import Engine
 from pipeline.containers.noop import NoopEngine
@@ -14,7 +15,8 @@ class EngineSettings:
     """What engines are made with; each takes what concerns it. `state_dir` must be out of reach for jobs."""
 
     state_dir: Path
-    docker_url: str | None = None
+    #: Of Docker's socket or Podman's; None: what the environment names.
+    url: str | None = None
     mount_roots: Sequence[Path] = ()
     writable_roots: Sequence[Path] = ()
     networks: Sequence[str] = ()
@@ -45,18 +47,29 @@ def _docker(settings: EngineSettings) -> Engine:
     # Only who uses Docker pays for its SDK.
     from pipeline.containers.docker import DockerEngine
 
-    return DockerEngine(
-        base_url=settings.docker_url,
-        roots=settings.mount_roots,
-        writable_roots=settings.writable_roots,
-        networks=settings.networks,
-        gpus=settings.gpus,
-        user=settings.user,
-    )
+    return DockerEngine(**_enclosure(settings))
+
+
+def _podman(settings: EngineSettings) -> Engine:
+    from pipeline.containers.podman import PodmanEngine
+
+    return PodmanEngine(**_enclosure(settings))
+
+
+def _enclosure(settings: EngineSettings) -> dict[str, Any]:
+    return {
+        "base_url": settings.url,
+        "roots": settings.mount_roots,
+        "writable_roots": settings.writable_roots,
+        "networks": settings.networks,
+        "gpus": settings.gpus,
+        "user": settings.user,
+    }
 
 
 _ENGINES: Mapping[str, Callable[[EngineSettings], Engine]] = {
     "docker": _docker,
+    "podman": _podman,
     "noop": lambda _: NoopEngine(),
     "process": lambda settings: ProcessEngine(settings.state_dir),
 }

@@ -9,11 +9,13 @@ TimedOut = Literal["soft", "hard"]
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a run used, as far as the engine could tell cheaply: seconds and bytes."""
+    """What a run used, as far as the engine could tell cheaply: seconds and bytes (to and from disks)."""
 
     user_cpu_s: float
     system_cpu_s: float
     max_memory: int
+    read_bytes: int = 0
+    written_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

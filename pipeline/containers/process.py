@@ -29,6 +29,8 @@ from pipeline.containers.threads import in_thread
 INHERITED = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 #: Seconds without output, and in all, that what was printed may take once no process of a run is left.
 _OUTPUT_PATIENCE, _OUTPUT_LONGEST = 2.0, 30.0
+#: Bytes of a block, as the kernel counts them for a process (getrusage(2)).
+_BLOCK = 512
 
 
 class ProcessEngine(Engine):
@@ -175,7 +177,8 @@ class RunningProcess(Running):
             self._reaped = True
         code = os.waitstatus_to_exitcode(status)
         self._process.returncode = code
-        usage = Usage(used.ru_utime, used.ru_stime, used.ru_maxrss * 1024)
+        disk = used.ru_inblock * _BLOCK, used.ru_oublock * _BLOCK
+        usage = Usage(used.ru_utime, used.ru_stime, used.ru_maxrss * 1024, *disk)
         if code < 0:
             return Exit(exit_code=128 - code, signal=-code, usage=usage)
         return Exit(exit_code=code, usage=usage)

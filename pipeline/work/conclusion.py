@@ -206,6 +206,8 @@ class Conclusion:
                 "user_cpu_time": usage.user_cpu_s,
                 "sys_cpu_time": usage.system_cpu_s,
                 "max_memory": usage.max_memory,
+                "read_bytes": usage.read_bytes,
+                "written_bytes": usage.written_bytes,
             }
         ]
 

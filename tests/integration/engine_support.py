@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.containers.base import Engine
 from pipeline.containers.docker import DockerEngine
+from pipeline.containers.podman import PodmanEngine
 from pipeline.containers.process import ProcessEngine
 from pipeline.containers.spec import Labels, RunSpec
 from tests.waiting import until
@@ -68,6 +69,13 @@ def docker_engine_of(root: Path, request: pytest.FixtureRequest) -> tuple[Engine
     (root / "input").mkdir()
     (root / "output").mkdir()
     return DockerEngine(roots=[root / "input"], writable_roots=[root / "output"]), "python3"
+
+
+def podman_engine_of(root: Path, request: pytest.FixtureRequest) -> tuple[Engine, str]:
+    request.getfixturevalue("podman_engine")
+    (root / "input").mkdir()
+    (root / "output").mkdir()
+    return PodmanEngine(roots=[root / "input"], writable_roots=[root / "output"]), "python3"
 
 
 async def shown(condition: Callable[[], Any]) -> Any:

@@ -11,7 +11,7 @@ from pipeline.containers.docker import DockerEngine
 from pipeline.containers.errors import RefusedError
 from pipeline.containers.options import Options
 from pipeline.containers.spec import Mount
-from tests.integration.engine_support import Bench, docker_engine_of, read
+from tests.integration.engine_support import Bench, docker_engine_of, podman_engine_of, read
 
 Maker = Callable[[Path, pytest.FixtureRequest], tuple[Engine, str]]
 
@@ -19,6 +19,7 @@ Maker = Callable[[Path, pytest.FixtureRequest], tuple[Engine, str]]
 @pytest.fixture(
     params=[
         pytest.param(docker_engine_of, id="docker", marks=pytest.mark.docker),
+        pytest.param(podman_engine_of, id="podman", marks=pytest.mark.docker),
     ]
 )
 async def enclosed(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
@@ -48,6 +49,31 @@ async def test_an_oom_of_a_child_alone_is_noticed(enclosed: Bench) -> None:
     script = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'b = bytearray(300 << 20)'])"
     outcome = await enclosed.engine.run(enclosed.py(script, memory_mib=64))
     assert (outcome.oom, outcome.exit_code) == (True, 0)
+
+
+async def test_what_a_command_used_is_known(enclosed: Bench) -> None:
+    script = "import mmap, os, time; b = bytearray(30 << 20)\nwhile time.process_time() < 0.3: pass\n"
+    script += (
+        "f = os.open('x', os.O_CREAT | os.O_WRONLY | os.O_DIRECT); os.write(f, mmap.mmap(-1, 1 << 20)); time.sleep(0.5)"
+    )
+    usage = (await enclosed.engine.run(enclosed.py(script))).usage
+    assert usage is not None
+    assert 0.25 < usage.user_cpu_s + usage.system_cpu_s < 30
+    assert 30 << 20 < usage.max_memory < 300 << 20
+    assert usage.written_bytes >= 1 << 20
+
+
+async def test_gpus_where_there_are_none_are_left_out_and_noted(enclosed: Bench) -> None:
+    outcome = await enclosed.engine.run(enclosed.sh("true", gpus="all"))
+    assert outcome.succeeded
+    assert "GPU" in " ".join(outcome.notes)
+
+
+async def test_processor_time_is_limited(enclosed: Bench) -> None:
+    script = "import time; t = time.monotonic()\nwhile time.monotonic() - t < 1: pass\nprint(time.process_time())"
+    spec = enclosed.py(script, cpus=0.25)
+    assert (await enclosed.engine.run(spec)).succeeded
+    assert float(read(spec)[0]) < 0.6
 
 
 async def test_there_is_no_network(enclosed: Bench) -> None:
@@ -133,7 +159,7 @@ async def test_allowed_mounts_are_seen_in_their_mode(enclosed: Bench) -> None:
 async def test_mounts_that_are_not_allowed_are_refused(enclosed: Bench, host: str, mode: str) -> None:
     (enclosed.root / "input/link-to-etc").symlink_to("/etc")
     (enclosed.root / "inputfoo").mkdir()
-    socket = Path(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://"))
+    socket = _socket_of(enclosed.engine)
     path = host.format(root=enclosed.root, socket=socket, socket_dir=socket.parent)
     outcome = await enclosed.engine.run(enclosed.sh("true", mounts=(Mount(path, "/x", mode),)))  # type: ignore[arg-type]
     assert outcome.exit_code == 125
@@ -146,8 +172,10 @@ async def test_the_engines_socket_is_refused_even_within_an_allowed_folder(
 ) -> None:
     folder = enclosed.root / "engine"
     folder.mkdir()
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{folder}/docker.sock")
-    engine = DockerEngine(roots=[enclosed.root])
+    for name in ("DOCKER_HOST", "CONTAINER_HOST"):
+        monkeypatch.setenv(name, f"unix://{folder}/engine.sock")
+    assert isinstance(enclosed.engine, DockerEngine)
+    engine = type(enclosed.engine)(roots=[enclosed.root])
     spec = enclosed.sh("true", mounts=(Mount(str(folder), "/x"),))
     with pytest.raises(RefusedError, match="socket"):
         engine.command_line(spec)
@@ -171,3 +199,12 @@ async def test_root_and_other_networks_are_refused(enclosed: Bench) -> None:
 def test_runtime_options_that_are_not_listed_are_refused(option: str) -> None:
     with pytest.raises(RefusedError, match=f"'{option}'"):
         Options.of({"gpus": "all", option: "x"})
+
+
+def _socket_of(engine: Engine) -> Path:
+    host, usual = (
+        ("CONTAINER_HOST", "/run/podman/podman.sock")
+        if engine.name == "podman"
+        else ("DOCKER_HOST", "/var/run/docker.sock")
+    )
+    return Path(os.environ.get(host, usual).removeprefix("unix://"))

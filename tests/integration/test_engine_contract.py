@@ -17,6 +17,7 @@ from tests.integration.engine_support import (
     Bench,
     descendants_in,
     docker_engine_of,
+    podman_engine_of,
     process_engine,
     read,
     shown,
@@ -29,6 +30,7 @@ Maker = Callable[[Path, pytest.FixtureRequest], tuple[Engine, str]]
     params=[
         pytest.param(process_engine, id="process"),
         pytest.param(docker_engine_of, id="docker", marks=pytest.mark.docker),
+        pytest.param(podman_engine_of, id="podman", marks=pytest.mark.docker),
     ]
 )
 async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
@@ -71,7 +73,7 @@ async def test_large_output_arrives_to_the_last_byte(bench: Bench) -> None:
 
 
 async def test_output_before_a_kill_is_kept(bench: Bench) -> None:
-    spec = bench.py(STUBBORN, time_limit=2.0)
+    spec = bench.py(STUBBORN, time_limit=4.0)
     assert (await bench.engine.run(spec)).timed_out == "hard"
     assert read(spec)[0] == b"up\n"
 
@@ -94,8 +96,12 @@ async def test_the_workers_environment_stays_with_the_worker(bench: Bench, monke
     spec = bench.py("import os; print(sorted(os.environ))", env={"GIVEN": "1"})
     assert (await bench.engine.run(spec)).succeeded
     names = set(eval(read(spec)[0]))
-    own = {"JOBSTREAM_RUN"}, {"TINI_KILL_PROCESS_GROUP", "HOSTNAME", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE"}
-    assert names - own[0] - own[1] - {"LC_CTYPE"} == {"GIVEN", "HOME", "LANG", "PATH"}
+    own = (
+        {"JOBSTREAM_RUN"},
+        {"TINI_KILL_PROCESS_GROUP", "HOSTNAME", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE"},
+        {"TERM", "container"},
+    )
+    assert names - own[0] - own[1] - own[2] - {"LC_CTYPE"} == {"GIVEN", "HOME", "LANG", "PATH"}
 
 
 async def test_a_soft_limit_lets_the_command_tidy_up(bench: Bench) -> None:
@@ -117,7 +123,7 @@ async def test_a_soft_limit_alone_kills_after_the_grace(bench: Bench) -> None:
 
 
 async def test_a_hard_limit_ends_a_command_and_all_its_descendants(bench: Bench) -> None:
-    spec = bench.py(STUBBORN, soft_time_limit=1.0, time_limit=3.0)
+    spec = bench.py(STUBBORN, soft_time_limit=2.5, time_limit=4.0)
     outcome = await bench.engine.run(spec)
     assert (outcome.timed_out, outcome.signal) == ("hard", 9)
     assert (spec.working_dir / "child").exists()

@@ -147,8 +147,8 @@ def test_a_tail_is_of_regular_files_only(tmp_path: Path) -> None:
 
 
 def test_an_unknown_engine_is_refused_with_the_names_that_there_are(tmp_path: Path) -> None:
-    with pytest.raises(UnknownEngineError, match=r"'singularity' \(there are: docker, noop, process\)"):
-        engine("singularity", EngineSettings(state_dir=tmp_path))
+    with pytest.raises(UnknownEngineError, match=r"'rkt' \(there are: docker, noop, podman, process\)"):
+        engine("rkt", EngineSettings(state_dir=tmp_path))
 
 
 def test_each_engine_is_called_what_the_factory_calls_it(tmp_path: Path) -> None:
