@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 #: Seconds between two tries to deliver an event; librdkafka itself tries for minutes within each.
 RETRY_PAUSE = 1.0
 
+#: The first and the last offset by partition, as text for JSON, between which events are.
+Places = dict[str, tuple[int, int]]
+
 
 class Announcer:
     """Sends events, one a dataset, in the partition of the dataset's id."""
@@ -39,14 +42,19 @@ class Announcer:
         attempt: int,
         payload_hash: str,
         wanted: Callable[[], bool] = lambda: True,
-    ) -> bool:
-        """Return True once the broker has an event for each document; False if `wanted` says to give up.
+    ) -> Places | None:
+        """Return where they are once the broker has an event for each document; None if `wanted` says to give up.
 
         However long the broker is away, it is tried again; one that is too large goes without its document.
         """
         events = [dataset_published(document, job_id, attempt, payload_hash) for document in documents]
-        said = await asyncio.gather(*(self._deliver(event, wanted) for event in events))
-        return all(said)
+        places: Places = {}
+        for one in await asyncio.gather(*(self._deliver(event, wanted) for event in events)):
+            if one is None:
+                return None
+            first, last = places.get(str(one.partition), (one.offset, one.offset))
+            places[str(one.partition)] = (min(first, one.offset), max(last, one.offset))
+        return places
 
     async def send(self, event: DatasetPublished) -> Delivered:
         """Send an event once; raises DeliveryError."""
@@ -55,11 +63,10 @@ class Announcer:
         number = partition_of(event.dataset_id, topic.partitions)
         return await delivered(self._publisher, topic, event.dataset_id, value, number)
 
-    async def _deliver(self, event: DatasetPublished, wanted: Callable[[], bool]) -> bool:
+    async def _deliver(self, event: DatasetPublished, wanted: Callable[[], bool]) -> Delivered | None:
         while True:
             try:
-                await self.send(event)
-                return True
+                return await self.send(event)
             except DeliveryError as error:
                 if error.refused and event.document:
                     log.error("dataset %s: event refused (%s): sent without its document", event.dataset_id, error)
@@ -68,4 +75,4 @@ class Announcer:
                 log.warning("dataset %s: event not delivered yet: %s", event.dataset_id, error)
             await asyncio.sleep(self._retry_pause)
             if not wanted():
-                return False
+                return None

@@ -64,7 +64,7 @@ async def _announce(settings: Settings, documents: Sequence[Mapping[str, Any]], 
         announcer = Announcer(publisher, codec(settings), settings.topology)
         until = time.monotonic() + EVENTS_TIMEOUT
         who = (marker.job_id, marker.attempt, marker.payload_hash)
-        if not await announcer.announce(documents, *who, lambda: time.monotonic() < until):
+        if await announcer.announce(documents, *who, lambda: time.monotonic() < until) is None:
             raise StoreUnavailable("Kafka did not take all events: nothing was published, but some were perhaps said")
     finally:
         await asyncio.to_thread(publisher.close, 1.0)

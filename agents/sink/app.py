@@ -11,6 +11,7 @@ from agents.dead_letters import DeadLetters
 from agents.elastic import client_options
 from agents.faust_worker import die, faust_app
 from agents.registry import codec
+from agents.sink.announced import Announced
 from agents.sink.batcher import Batcher
 from agents.sink.indexer import Held, Indexer
 from agents.sink.installer import install
@@ -34,7 +35,8 @@ def sink_app(settings: Settings, publisher: Publisher) -> faust.App:
             async with AsyncElasticsearch(**client_options(sink)) as client:
                 await install(client, sink)
                 dead = DeadLetters(publisher, settings.topology)
-                await Indexer(codec(settings), Writer(client), dead, batches, sink.index_prefix).run()
+                announced = Announced(settings, codec(settings))
+                await Indexer(codec(settings), Writer(client), dead, batches, sink.index_prefix, announced).run()
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # a task's exception would leave the app running without it

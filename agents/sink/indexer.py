@@ -13,7 +13,7 @@ from agents.registry import RegistryError
 from agents.sink.batcher import Batcher
 from agents.sink.writer import UnavailableError, Writer, persist
 from pipeline.codec import Codec, DecodeError
-from pipeline.index.documents import Action, Plan, plan
+from pipeline.index.documents import Action, Announced, Plan, plan
 from pipeline.messages.fact import Fact
 
 log = structlog.stdlib.get_logger(__name__)
@@ -29,7 +29,17 @@ class Held(NamedTuple):
 class Indexer:
     """One loop for all partitions: a batch is decoded, written, and then acknowledged in the order it was read."""
 
-    def __init__(self, codec: Codec, writer: Writer, dead: DeadLetters, batches: "Batcher[Held]", prefix: str) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        writer: Writer,
+        dead: DeadLetters,
+        batches: "Batcher[Held]",
+        prefix: str,
+        announced: Announced | None = None,
+    ) -> None:
+        """`announced` reads the datasets that a fact only refers to."""
+        self._announced = announced
         self._codec = codec
         self._writer = writer
         self._dead = dead
@@ -60,7 +70,7 @@ class Indexer:
 
     def _plan(self, value: bytes | None) -> Plan:
         try:
-            return plan(Fact.of(self._codec.decode("fact", value)), self._prefix)
+            return plan(Fact.of(self._codec.decode("fact", value)), self._prefix, self._announced)
         except (DecodeError, TypeError, AttributeError) as error:  # JSON may hold any type anywhere
             return Plan((), (f"not a fact: {error}",))
 

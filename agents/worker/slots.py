@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from agents.announcing import Announcer
+from agents.announcing import Announcer, Places
 from agents.worker.actor import Actor, now_ms
 from agents.worker.documents import Documents, UnreadableDocumentError
 from agents.worker.draining import Warden
@@ -15,7 +15,7 @@ from agents.worker.reporting import Reporter
 from agents.worker.work import Assignment, Work, WorkResult
 from pipeline.containers.stop import Level
 from pipeline.holding.holdings import LEAVING, Verdict
-from pipeline.holding.results import as_json
+from pipeline.holding.results import as_json, by_reference
 from pipeline.messages.report import COMPLETED, FAILED, STARTED
 
 log = logging.getLogger(__name__)
@@ -86,9 +86,12 @@ class Slot(Actor):
             await self._hand_back(under_way, result.handed_back)
             return
         told = self._judged(result)
-        if await started.delivered() and await self._announced(under_way, document, result):
+        if not await started.delivered():
+            return
+        places = await self._announced(under_way, document, result)
+        if places is not None:
             kind = COMPLETED if result.completed else FAILED
-            await self._deliver(under_way, under_way.report(kind, as_json(told)))
+            await self._deliver(under_way, under_way.report(kind, as_json(by_reference(told, places))))
 
     def _judged(self, result: WorkResult) -> Mapping[str, Any]:
         """Count a run; the report of one because of which this worker drains says so, and so does the job's fact."""
@@ -97,11 +100,14 @@ class Slot(Actor):
             return result.result
         return {**result.result, "msg": [*(result.result.get("msg") or ()), f"{self._worker} drains itself: {reason}"]}
 
-    async def _announced(self, under_way: UnderWay, document: Mapping[str, Any], result: WorkResult) -> bool:
-        """Say what was published, before the report: an attempt that dies between the two is followed by another."""
+    async def _announced(self, under_way: UnderWay, document: Mapping[str, Any], result: WorkResult) -> Places | None:
+        """Say what was published, before the report: an attempt that dies between the two is followed by another.
+
+        Returns where that was said; None once the attempt is no longer this worker's.
+        """
         products = result.result.get("products") if result.completed else None
         if not products or self._announcer is None:
-            return True
+            return {}
         told = (*under_way.key, str(document.get("payload_hash")))
         return await self._announcer.announce(products, *told, lambda: self._rack.is_ours(under_way))
 

@@ -40,6 +40,19 @@ def as_json(result: Mapping[str, Any], limit: int = RESULT_LIMIT) -> str:
     return (_dump(_with_cuts(rest, ["all but the error"])) or b"{}").decode()
 
 
+def by_reference(result: Mapping[str, Any], places: Mapping[str, tuple[int, int]]) -> Mapping[str, Any]:
+    """Return a result that is too large with `products_at` instead of its datasets' documents.
+
+    That says how many there are, and between which offsets of datasets.published they are, by partition. One that
+    fits, or has no `places`, stays as it is.
+    """
+    text = _dump(result) if places else None
+    if text is None or len(text) <= RESULT_LIMIT:
+        return result
+    kept = {name: value for name, value in result.items() if name != "products"}
+    return {**kept, "products_at": {"count": len(result.get("products", ())), "places": dict(places)}}
+
+
 class _Cutter:
     def __init__(self, longest: int, most: int) -> None:
         self._longest = longest

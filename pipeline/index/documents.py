@@ -1,6 +1,6 @@
 """A fact as what is written to the index: the job's document, the fact itself, the datasets it published."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +13,8 @@ from pipeline.statuses import REFUSALS, Status
 
 #: A fact's place among all facts of one millisecond, in the version of a dataset's document.
 _VERSIONS_A_MS = 1000
+#: Records of datasets.published that are read for one fact: others' events may lie between an attempt's.
+_READ_MOST = 1_000_000
 #: Fields of a fact that its own document repeats; the job's whole document is in the job's index.
 _FACT_FIELDS = (
     "job_id",
@@ -57,8 +59,14 @@ class Plan:
     refused: tuple[str, ...] = ()
 
 
-def plan(fact: Fact, prefix: str = "") -> Plan:
-    """Return the writes that a fact leads to; nothing raises, what can't be indexed is said in `refused`.
+#: Documents of an attempt's datasets, by job id, attempt and offsets by partition of datasets.published.
+Announced = Callable[[str, int, Mapping[int, tuple[int, int]]], list[Any]]
+
+
+def plan(fact: Fact, prefix: str = "", announced: Announced | None = None) -> Plan:
+    """Return the writes that a fact leads to; what can't be indexed is said in `refused`.
+
+    `announced` is asked for datasets' documents that did not fit into the fact, and nothing else raises.
 
     - the job's document: index of its day of submission, id the job's, version `seq`: any order, any repetition;
     - the fact: created once in the index of its own day, id `job_id-seq`;
@@ -76,7 +84,12 @@ def plan(fact: Fact, prefix: str = "") -> Plan:
     except ValueError as error:
         return Plan((), (str(error),))
     refused = []
-    for product in _products(fact, document):
+    try:
+        products = _products(fact, document, announced)
+    except ValueError as error:
+        products = []
+        refused.append(f"datasets: {error}")
+    for product in products:
         try:
             actions.append(dataset_action(product, fact.job_id, fact.attempt, fact.time, fact.seq, prefix))
         except ValueError as error:
@@ -128,10 +141,28 @@ def _event(fact: Fact, document: Mapping[str, Any]) -> bytes:
     return orjson.dumps({name: value for name, value in event.items() if value is not None})
 
 
-def _products(fact: Fact, document: Mapping[str, Any]) -> Iterator[Any]:
-    products = document.get("products")
-    if fact.status == Status.COMPLETED and isinstance(products, list):
-        yield from products
+def _products(fact: Fact, document: Mapping[str, Any], announced: Announced | None) -> list[Any]:
+    if fact.status != Status.COMPLETED:
+        return []
+    products, reference = document.get("products"), document.get("products_at")
+    if isinstance(reference, dict) and announced is not None:
+        count, places = _places(reference)
+        found = announced(fact.job_id, fact.attempt, places)
+        if len(found) != count:
+            raise ValueError(f"datasets.published has {len(found)} of {count} events of the attempt")
+        return found
+    return products if isinstance(products, list) else []
+
+
+def _places(reference: Mapping[str, Any]) -> tuple[int, dict[int, tuple[int, int]]]:
+    try:
+        places = {int(name): (int(first), int(last)) for name, (first, last) in reference["places"].items()}
+        count = int(reference["count"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError("products_at says no places") from error
+    if sum(last - first for first, last in places.values()) > _READ_MOST:
+        raise ValueError(f"products_at names more than {_READ_MOST} records")
+    return count, places
 
 
 def dataset_action(product: Any, job_id: str, attempt: int, time_ms: int, number: int, prefix: str = "") -> Action:

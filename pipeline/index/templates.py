@@ -82,6 +82,7 @@ def job_properties() -> Mapping:
         "context": _KEPT,
         # each product has a document of its own
         "products": _KEPT,
+        "products_at": _KEPT,
         "job": _object(_job()),
     }
 

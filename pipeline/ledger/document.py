@@ -23,6 +23,7 @@ RESULT_FIELDS = (
     "msg_details",
     "celery_hostname",
     "products",
+    "products_at",
     "category",
 )
 #: Fields of a worker's result that belong to the job.

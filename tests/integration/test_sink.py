@@ -1,5 +1,6 @@
 """The sink against a real broker and a real Elasticsearch (design §10)."""
 
+import asyncio
 import random
 import signal
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
+from agents.announcing import Announcer, Places
 from tests.integration.relay import Relay
 from tests.integration.sink_bench import DAY, SinkBench, make_fact
 from tests.waiting import until
@@ -200,3 +202,31 @@ def test_a_sink_without_its_topics_says_so_and_ends(bench: SinkBench) -> None:
     bench.topic_prefix = "elsewhere."
     assert bench.start().wait(60) == 1
     assert bench.logged("topics are missing")
+
+
+def test_datasets_that_did_not_fit_into_a_fact_are_read_from_where_they_were_announced(bench: SinkBench) -> None:
+    fact = make_fact(1, 3)
+    documents = [
+        {"id": f"T-{n}", "dataset": "TILE", "ipath": "demo::data/TILE", "system_version": "v1", "metadata": {"n": n}}
+        for n in range(30)
+    ]
+
+    async def announce(job_id: str, attempt: int) -> Places:
+        announcer = Announcer(bench.publisher, bench.codec, bench.settings.topology)
+        said = await announcer.announce(documents, job_id, attempt, "hash")
+        assert said is not None
+        return said
+
+    asyncio.run(announce("another-job", 1))
+    places = asyncio.run(announce(fact.job_id, 1))
+    asyncio.run(announce(fact.job_id, 2))
+    bench.start()
+    refers = {"products_at": {"count": 30, "places": places}}
+    bench.produce([make_fact(1, 3, document=refers), make_fact(2, 3, document=refers)])
+    bench.until_acknowledged()
+    shown = bench.documents("grq")
+    assert {name: one["metadata"]["n"] for (_, name), one in shown.items()} == {f"T-{n}": n for n in range(30)}
+    assert {(one["job_id"], one["attempt"]) for one in shown.values()} == {(fact.job_id, 1)}
+    # the other fact refers to what is not there
+    (letter,) = bench.dead()
+    assert b"0 of 30 events" in b"".join(letter[1].values())

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 from confluent_kafka import KafkaError
 
-from agents.announcing import Announcer
+from agents.announcing import Announcer, Places
 from agents.bus import Delivered, DeliveryError
 from pipeline.codec import Codec
 from pipeline.messages.dataset import DatasetPublished
@@ -35,7 +35,7 @@ def document(name: str) -> dict[str, Any]:
     return {"id": name, "dataset": "TILE", "ipath": "demo::data/TILE", "system_version": "v1.0", "metadata": {"a": 1}}
 
 
-async def announce(bus: Bus, *names: str, wanted: bool = True) -> bool:
+async def announce(bus: Bus, *names: str, wanted: bool = True) -> Places | None:
     announcer = Announcer(bus, Codec(), TOPOLOGY, retry_pause=0)  # type: ignore[arg-type]
     async with asyncio.timeout(30):
         return await announcer.announce(map(document, names), "fam-1", 2, "hash", lambda: wanted)
@@ -43,7 +43,8 @@ async def announce(bus: Bus, *names: str, wanted: bool = True) -> bool:
 
 async def test_each_dataset_is_one_event_in_the_partition_of_its_id() -> None:
     bus = Bus()
-    assert await announce(bus, "T-1", "T-2")
+    places = await announce(bus, "T-1", "T-2")
+    assert places == {str(partition): (number, number) for number, (_, partition, _) in enumerate(bus.taken, 1)}
     assert [(key, event.event_id) for key, _, event in bus.taken] == [("T-1", "fam-1/2/T-1"), ("T-2", "fam-1/2/T-2")]
     for key, partition, event in bus.taken:
         assert partition == partition_of(key, 3)
@@ -65,5 +66,5 @@ async def test_an_event_that_is_too_large_goes_without_its_document() -> None:
 
 async def test_an_attempt_that_is_no_longer_ours_says_nothing_more() -> None:
     bus = Bus(KafkaError._TRANSPORT)
-    assert not await announce(bus, "T-1", wanted=False)
+    assert await announce(bus, "T-1", wanted=False) is None
     assert bus.taken == []

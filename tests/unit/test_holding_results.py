@@ -5,7 +5,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.holding.results import RESULT_LIMIT, as_json
+from pipeline.holding.results import RESULT_LIMIT, as_json, by_reference
 
 
 def test_a_result_that_fits_is_left_alone() -> None:
@@ -58,3 +58,13 @@ def test_any_result_becomes_json_within_the_limit(result: dict, limit: int) -> N
     text = as_json(result, limit)
     assert len(text.encode()) <= max(limit, 4096)
     assert isinstance(json.loads(text), dict)
+
+
+def test_datasets_that_do_not_fit_are_referred_to_and_others_stay() -> None:
+    places = {"0": (4, 9)}
+    small = {"products": [{"id": "T"}], "job_info": {}}
+    assert by_reference(small, places) is small
+    large = {"products": [{"id": f"T-{n}", "metadata": "x" * 1000} for n in range(400)], "job_info": {"status": 0}}
+    told = json.loads(as_json(by_reference(large, places)))
+    assert told == {"job_info": {"status": 0}, "products_at": {"count": 400, "places": {"0": [4, 9]}}}
+    assert by_reference(large, {}) is large
