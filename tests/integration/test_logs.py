@@ -6,22 +6,26 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
+from confluent_kafka import KafkaException
 from typer.testing import CliRunner, Result
 
+from agents.admin import apply
 from agents.bus import consumer, read_to_end
 from agents.worker.logs import UNDER_WAY, LogShipper
 from ops.cli import exits
 from ops.cli.main import app
+from ops.embedded.kafka import EmbeddedKafka
 from ops.embedded.ports import free_port
 from pipeline.codec import Codec
 from pipeline.identity import attempt_key, job_id
 from pipeline.logs.chunker import CHUNK
-from pipeline.messages.log import LIMIT, RATE, LogChunk
+from pipeline.messages.log import BROKER, LIMIT, RATE, LogChunk
 from pipeline.messages.report import COMPLETED, FAILED, STARTED
 from pipeline.settings import KafkaSettings, Settings, WorkerSettings
 from tests.integration.played_ledger import PlayedLedger
@@ -57,12 +61,17 @@ def cli(settings: Settings, *words: str) -> Result:
     return CliRunner().invoke(app, list(words), env=settings.environment())
 
 
-def following(settings: Settings, *words: str) -> "subprocess.Popen[bytes]":
-    """Start the command in a process of its own."""
+@contextmanager
+def following(settings: Settings, folder: Path, *words: str) -> "Iterator[subprocess.Popen[bytes]]":
+    """Follow logs in a process of its own, to the files `out` and `err`; what is left of it is killed in the end."""
     command = [sys.executable, "-c", "from ops.cli.main import main; main()", "logs", "-f", *words]
-    return subprocess.Popen(
-        command, env=settings.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
+        process = subprocess.Popen(command, env=settings.environment(), stdout=out, stderr=err)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def chunks(settings: Settings) -> list[LogChunk]:
@@ -175,6 +184,49 @@ def test_a_broker_that_is_away_delays_nothing_and_costs_bounded_memory(tmp_path:
     assert shipper._under_way <= UNDER_WAY + CHUNK + 1024
 
 
+def test_what_was_printed_while_the_broker_was_away_is_sent_or_said_to_be_missing(tmp_path: Path) -> None:
+    broker = EmbeddedKafka(tmp_path / "broker", free_port(), free_port(), heap_mib=256)
+    try:
+        made = Settings(
+            home=tmp_path,
+            kafka=KafkaSettings(bootstrap=broker.start()),
+            worker=WorkerSettings(log_mib=100, log_rate_kib=100_000),
+        )
+        apply(made)
+        shipper = LogShipper(made)
+        observer, printed = shipper.of("fa-1", 1), 0
+
+        def prints(data: bytes) -> bool:
+            nonlocal printed
+            observer.told("stdout", data)
+            printed += len(data)
+            return shipper._under_way >= UNDER_WAY
+
+        def arrived() -> list[LogChunk]:
+            with suppress(KafkaException):
+                return chunks(made)
+            return []
+
+        prints(b"before")
+        until(arrived)
+        broker.stop()
+        until(lambda: prints(b"x" * CHUNK), 30, 0.001)
+        for _ in range(100):
+            prints(b"y" * CHUNK)
+        broker.start()
+        prints(b"after")
+        observer.ended()
+        shipper.close(30)
+        sent = [chunk for chunk in until(arrived) if chunk.stream == "stdout"]
+        assert sent[0].data == b"before"
+        assert sent[-1].last
+        assert sent[-1].data.endswith(b"after")
+        assert BROKER in {chunk.why for chunk in sent}
+        assert sum(len(chunk.data) + chunk.missing for chunk in sent) == printed
+    finally:
+        broker.stop()
+
+
 def test_logs_can_be_switched_off(played: Ledger) -> None:
     with played.worker(engine="process", log_mib=0) as process:
         played.grant(played.holder(process), "fa-1", runs("print('quiet')"))
@@ -199,22 +251,20 @@ def test_following_begins_before_the_job_does_goes_on_with_its_next_attempt_and_
 ) -> None:
     facts.say(job, "job-queued", attempt=1)
     went, wait = tmp_path / "went", "import os, sys, time\nwhile not os.path.exists(sys.argv[1]): time.sleep(0.02)\n"
-    with played.worker(engine="process") as process, following(played.settings, job) as follow:
-        assert follow.stdout is not None
-        assert follow.stderr is not None
+    out, err = tmp_path / "out", tmp_path / "err"
+    with played.worker(engine="process") as process, following(played.settings, tmp_path, job) as follow:
         holder = played.holder(process)
         played.grant(holder, job, runs(f"print('one', end='', flush=True)\n{wait}", str(went)))
-        assert follow.stdout.read(3) == b"one"
+        until(lambda: out.read_bytes() == b"one")
         went.touch()
         played.report(job, COMPLETED)
         facts.say(job, "job-queued", attempt=2)
         played.grant(holder, job, runs("print('two')"), attempt=2)
-        assert follow.stdout.read(4) == b"two\n"
+        until(lambda: out.read_bytes() == b"onetwo\n")
         assert follow.poll() is None
         facts.say(job, "job-completed", attempt=2)
         assert follow.wait(30) == exits.OK
-        assert follow.stdout.read() == b""
-        assert follow.stderr.read() == b"jobstream: attempt 2\n"
+    assert (out.read_bytes(), err.read_bytes()) == (b"onetwo\n", b"jobstream: attempt 2\n")
 
 
 def test_what_is_missing_is_said_where_it_is(played: Ledger, facts: PlayedLedger, job: str) -> None:
