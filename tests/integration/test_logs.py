@@ -216,7 +216,7 @@ def test_what_was_printed_while_the_broker_was_away_is_sent_or_said_to_be_missin
         broker.start()
         prints(b"after")
         observer.ended()
-        shipper.close(30)
+        shipper.close(90)
         sent = [chunk for chunk in until(arrived) if chunk.stream == "stdout"]
         assert sent[0].data == b"before"
         assert sent[-1].last
