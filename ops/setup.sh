@@ -33,7 +33,8 @@ fi
 quiet=-q
 if [ -t 1 ]; then quiet=; fi
 install() {
-    .venv/bin/python -m pip install $quiet --disable-pip-version-check --no-input "$@" || fail \
+    # not compiled ahead: most of it is never imported, and what is, the first import compiles
+    .venv/bin/python -m pip install $quiet --disable-pip-version-check --no-input --no-compile "$@" || fail \
         "pip could not install the packages; its own message is above." \
         "No network? Behind a proxy, set HTTPS_PROXY; for a package index of your own, pip's PIP_INDEX_URL. Then run it again:" \
         "what was downloaded is kept."
