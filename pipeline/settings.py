@@ -136,6 +136,10 @@ class WorkerSettings(_Section):
     )
     log_mib: int = Field(16, ge=0, description="MiB of an attempt's output that are sent while it runs; 0: no logs")
     log_rate_kib: int = Field(512, ge=1, description="KiB a second of an attempt's output that are sent, on average")
+    triage_mib: int = Field(1024, ge=1, description="MiB kept of a failed job that has `triage` in its post")
+    triage_partition: str | None = Field(
+        None, pattern="^[A-Za-z0-9%._-]{1,40}$", description="strftime format in the index's name of triage datasets"
+    )
     drain_failures: int = Field(11, ge=0, description="failures of the last drain_runs that drain the worker; 0: never")
     drain_runs: int = Field(12, ge=1, description="runs that are looked at for that, at least one a slot")
     drain_window: float = Field(86_400.0, gt=0, description="s after which a run is not looked at any more")

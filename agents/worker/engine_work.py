@@ -23,6 +23,8 @@ from pipeline.datasets.rules import Rules
 from pipeline.datasets.store import Orphaned, Store
 from pipeline.identity import task_id
 from pipeline.settings import Settings
+from pipeline.triage.triage import Shelf as TriageShelf
+from pipeline.triage.triage import Triage
 from pipeline.work.attempt import run_attempt
 from pipeline.work.directory import WorkRoot
 from pipeline.work.facts import host_facts
@@ -59,6 +61,7 @@ class EngineWork:
         self._logs = LogShipper(settings)
         self._preparing = Preparing(settings)
         self._shelf = _Shelf.of(settings)
+        self._triage = self._shelf.for_triage(settings) if self._shelf else None
 
     async def reap(self) -> list[tuple[str, int]]:
         """See Work; also closes what was left open: work directories, and staging that nobody will come back to.
@@ -77,6 +80,7 @@ class EngineWork:
         documents: list[dict[str, Any]] = []
         preparing = self._preparing.of(assignment.document)
         observer = self._logs.of(assignment.job_id, assignment.attempt)
+        triage = Triage(self._triage, assignment.attempt, assignment.holder, may_publish)
 
         async def announce(job_info: Mapping[str, Any]) -> None:
             started(preparing.told(job_info))
@@ -96,14 +100,16 @@ class EngineWork:
                 prepare=preparing.prepare,
                 publish=make_visible if self._shelf is not None and preparing.publishes else None,
                 pre=preparing.pre,
-                post=preparing.post,
+                post=preparing.post(triage),
                 observer=observer,
             )
         finally:
             observer.ended()
         report = result.report()
         report["job_info"] = preparing.told(report["job_info"])
-        return WorkResult(result.succeeded, {**report, "products": documents} if documents else report)
+        report["job_info"]["metrics"]["products_staged"].extend(triage.staged)
+        made = {"products": documents, "triaged": triage.documents}
+        return WorkResult(result.succeeded, report | {name: value for name, value in made.items() if value})
 
     async def close(self) -> None:
         """See Work."""
@@ -152,6 +158,13 @@ class _Shelf:
             self.store.sweep(_STAGING_KEPT)
         except (DatasetError, OSError) as error:
             log.warning("old staging is left: %s", error)
+
+    def for_triage(self, settings: Settings) -> TriageShelf:
+        """Return where triage datasets go: to the others."""
+        worker = settings.worker
+        return TriageShelf(
+            rules=self.rules, store=self.store, budget=worker.triage_mib << 20, partition=worker.triage_partition
+        )
 
     @classmethod
     def of(cls, settings: Settings) -> "_Shelf | None":

@@ -12,7 +12,7 @@ from pipeline.inputs.errors import InputError
 from pipeline.inputs.limits import Limits
 from pipeline.inputs.localize import Localizer
 from pipeline.inputs.policy import Policy
-from pipeline.processors.plan import Allowed, Plan, plan
+from pipeline.processors.plan import TRIAGE, Allowed, Plan, plan
 from pipeline.processors.processor import NotAllowedError, Processor
 from pipeline.processors.program import Program
 from pipeline.settings import Settings
@@ -75,10 +75,10 @@ class JobPreparing:
         """The operator's and the job's pre-processors."""
         return [Program(name) for name in self._plan.pre]
 
-    @property
-    def post(self) -> Sequence[Processor]:
-        """The operator's and the job's post-processors."""
-        return [Program(name) for name in self._plan.post]
+    def post(self, triage: Processor) -> Sequence[Processor]:
+        """Return the operator's and the job's post-processors; `triage` stands for the built-in one, once."""
+        names = dict.fromkeys(triage.name if name in TRIAGE else name for name in self._plan.post)
+        return [triage if name == triage.name else Program(name) for name in names]
 
     @property
     def publishes(self) -> bool:

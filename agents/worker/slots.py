@@ -91,7 +91,9 @@ class Slot(Actor):
         places = await self._announced(under_way, document, result)
         if places is not None:
             kind = COMPLETED if result.completed else FAILED
-            await self._deliver(under_way, under_way.report(kind, as_json(by_reference(told, places))))
+            await self._deliver(
+                under_way, under_way.report(kind, as_json(by_reference(told, places if result.completed else {})))
+            )
 
     def _judged(self, result: WorkResult) -> Mapping[str, Any]:
         """Count a run; the report of one because of which this worker drains says so, and so does the job's fact."""
@@ -105,7 +107,7 @@ class Slot(Actor):
 
         Returns where that was said; None once the attempt is no longer this worker's.
         """
-        products = result.result.get("products") if result.completed else None
+        products = result.result.get("products" if result.completed else "triaged")
         if not products or self._announcer is None:
             return {}
         told = (*under_way.key, str(document.get("payload_hash")))

@@ -142,6 +142,10 @@ def _event(fact: Fact, document: Mapping[str, Any]) -> bytes:
 
 
 def _products(fact: Fact, document: Mapping[str, Any], announced: Announced | None) -> list[Any]:
+    if fact.status == Status.FAILED:
+        # what a failed job published is nobody's, but for what is kept of the failure
+        kept = document.get("triaged")
+        return kept if isinstance(kept, list) else []
     if fact.status != Status.COMPLETED:
         return []
     products, reference = document.get("products"), document.get("products_at")

@@ -83,6 +83,7 @@ def job_properties() -> Mapping:
         # each product has a document of its own
         "products": _KEPT,
         "products_at": _KEPT,
+        "triaged": _KEPT,
         "job": _object(_job()),
     }
 

@@ -24,6 +24,7 @@ RESULT_FIELDS = (
     "celery_hostname",
     "products",
     "products_at",
+    "triaged",
     "category",
 )
 #: Fields of a worker's result that belong to the job.

@@ -6,6 +6,9 @@ from typing import Any
 
 from pipeline.processors.processor import NotAllowedError
 
+#: Names of the built-in post-processor that keeps what failed jobs left; jobs may name it where nothing else is listed.
+TRIAGE = frozenset({"triage", "hysds.triage.triage"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowed:
@@ -48,7 +51,8 @@ def _names(specification: Mapping[str, Any], field: str, allowed: Allowed) -> tu
         raise NotAllowedError(f"{field} is no list of names")
     always = getattr(allowed, field)
     for name in names:
-        if name not in allowed.on_request and name not in always:
+        built_in = field == "post" and name in TRIAGE
+        if not built_in and name not in allowed.on_request and name not in always:
             raise NotAllowedError(f"{field}-processor {name[:200]!r} is not on this worker's list")
     # what runs for each job anyway doesn't run twice
     return tuple(name for name in dict.fromkeys(names) if name not in always)

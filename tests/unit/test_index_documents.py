@@ -102,6 +102,14 @@ def test_only_a_completion_publishes(status: str) -> None:
     assert len(plan(fact(with_products(product), status=status)).actions) == 2
 
 
+def test_what_is_kept_of_a_failed_job_is_a_dataset_too() -> None:
+    kept = {"id": "triaged_job-fam-1_task-0a", "dataset": "triaged_job", "system_version": "v1"}
+    document = with_products({"id": "P", "dataset": "S", "system_version": "V"}) | {"triaged": [kept]}
+    assert [action.id for action in plan(fact(document, status="job-failed")).actions[2:]] == [kept["id"]]
+    assert [action.id for action in plan(fact(document)).actions[2:]] == ["P"]
+    assert len(plan(fact(with_products() | {"triaged": 5}, status="job-failed")).actions) == 2
+
+
 @pytest.mark.parametrize(
     "product",
     [None, "P", {}, {"id": 1}, {"id": "x" * 513, "dataset": "S", "system_version": "V"}, {"id": "P", "dataset": "S"}],
