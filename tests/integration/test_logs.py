@@ -98,6 +98,10 @@ def put(settings: Settings, facts: PlayedLedger, *made: LogChunk) -> None:
         facts.publisher.send(settings.topology.logs, key, value, partition).result(30)
 
 
+def is_end(chunk: LogChunk) -> bool:
+    return chunk.last and chunk.stream == "stdout"
+
+
 def test_what_a_job_prints_is_read_from_any_machine_while_it_runs_and_after(
     played: Ledger, facts: PlayedLedger, job: str, tmp_path: Path
 ) -> None:
@@ -150,6 +154,8 @@ def test_a_flood_a_binary_stream_and_an_endless_line_finish_in_bounded_memory(
             until(partial(ended, f"fa-{number}"), 180, 0.01)
         assert (most - start) / MIB < 30, f"grew by {(most - start) / MIB:.1f} MiB"
         failed = played.result("fa-3", FAILED)
+        # leaving kills the worker, and the last chunks go apart from the reports
+        until(lambda: {"fa-1", "fa-2", "fa-3"} <= {one.job_id for one in chunks(played.settings) if is_end(one)})
     assert played.of("fa-1", COMPLETED)
     assert played.of("fa-2", COMPLETED)
     assert failed["traceback"].endswith("bad")
