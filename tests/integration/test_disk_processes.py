@@ -30,7 +30,9 @@ sys.stdin.read()
 
 
 @contextmanager
-def processes(root: Path, jobs: list[str], need: int, size: int) -> Iterator[tuple[list[subprocess.Popen[str]], list[str]]]:
+def processes(
+    root: Path, jobs: list[str], need: int, size: int
+) -> Iterator[tuple[list[subprocess.Popen[str]], list[str]]]:
     """Start one process a job, and yield what each said; all are killed in the end."""
     started = [
         subprocess.Popen(
