@@ -53,6 +53,7 @@ class Orchestrator:
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns() // 1_000_000}"
         self._outputs = Outputs(publisher, codec, self._topology, settings.key())
         self._guard = StallGuard(settings.ledger.session_ms)
+        self._watched = False
         self._owned: dict[int, Partition] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._locks: dict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -77,7 +78,7 @@ class Orchestrator:
         app.agent(inbox, name="ledger", isolated_partitions=True, concurrency=1)(self._ledger)
         app.on_partitions_revoked.connect(self._on_revoked, weak=False)
         app.on_rebalance_complete.connect(self._on_recovered, weak=False)
-        app.task(self._guard.run)
+        app.on_partitions_assigned.connect(self._on_assigned, weak=False)
 
     async def _ledger(self, stream: faust.StreamT[bytes]) -> None:
         async for events in _batches(stream):
@@ -92,6 +93,17 @@ class Orchestrator:
                 self._guard.check()
                 for event in events:
                     await acknowledge(stream, event)
+
+    async def _on_assigned(self, _sender: Any, *_: Any, **__: Any) -> None:
+        """Watch the loop from the first assignment on.
+
+        An app's own tasks begin after the tables' recovery, and may do so after the first message: a recovery that took
+        longer than half the session would be taken for a standstill, at each start anew.
+        """
+        if not self._watched:
+            self._watched = True
+            self._guard.begin()
+            self.app.add_future(self._guard.run())
 
     async def _on_revoked(self, _sender: Any, revoked: Any = None, **_: Any) -> None:
         self._owned.clear()

@@ -9,7 +9,7 @@ _BEAT = 0.25
 
 
 class StallGuard:
-    """Watches the event loop; `check` comes before every side effect.
+    """Watches the event loop from `begin` on; `check` comes before every side effect.
 
     A process that was paused (SIGSTOP, a frozen machine) for longer than half its session time-out must not act on
     what it still has in memory. Both the loop's beat and `check` look: whichever runs first after the pause ends it.
@@ -17,11 +17,15 @@ class StallGuard:
 
     def __init__(self, session_ms: int) -> None:
         self._limit = session_ms / 2000
+        self._last = 0.0
+        self.begin()
+
+    def begin(self) -> None:
+        """Count from now on: what went before was no standstill."""
         self._last = time.monotonic()
 
     async def run(self) -> None:
         """Beat until cancelled."""
-        self._last = time.monotonic()
         while True:
             await asyncio.sleep(_BEAT)
             self.check()
