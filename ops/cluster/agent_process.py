@@ -64,7 +64,10 @@ class AgentProcess:
 
     def find(self) -> psutil.Process | None:
         """Return the agent's process, None where it doesn't run."""
-        if self._child is not None and self._child.poll() is not None:
+        if self._child is not None:
+            if self._child.poll() is None:
+                # known by its pid, which nobody else gets until we asked: what has just begun shows no arguments
+                return psutil.Process(self._child.pid)
             self._child = None
         recorded = self._recorded()
         if recorded is not None:
