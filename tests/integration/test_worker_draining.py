@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,17 @@ def played(kafka: str, tmp_path: Path) -> Iterator[Ledger]:
         yield playing
 
 
+def is_over(played: Ledger, job: str) -> bool:
+    return job in {one.job_id for status in played.statuses for one in status.ended}
+
+
 def fail(played: Ledger, holder: str, *jobs: str) -> None:
     """Have jobs fail one after the other."""
     for job in jobs:
         played.grant(holder, job, FAILS)
         played.report(job, FAILED)
+        # its one slot is free only then: what is granted before is handed back
+        until(partial(is_over, played, job), what=f"{job} is listed as ended")
 
 
 def test_a_worker_that_only_fails_drains_until_it_is_resumed_and_a_restart_changes_nothing(played: Ledger) -> None:
