@@ -39,9 +39,12 @@ MARKERS = {
     "docker_engine": ("docker",),
     "podman_engine": ("docker",),
 }
+#: files that take minutes: they come first, so that no worker is left with one of them when the others have ended
+LONG = ("test_stops", "test_demo", "test_orchestrator", "test_operations", "test_worker", "test_sink", "test_scheduler")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
     for item in items:
         for fixture in getattr(item, "fixturenames", ()):
             for marker in MARKERS.get(fixture, ()):
