@@ -103,7 +103,7 @@ class AgentProcess:
 
     def wait(self, timeout: float) -> bool:
         """Wait until the process has ended, `timeout` seconds at most; return whether it has."""
-        process = self._recorded()
+        process = self.find()
         return process is None or self._ended(process, timeout)
 
     def tail(self, lines: int = 15) -> list[str]:

@@ -84,6 +84,14 @@ def test_an_agent_that_does_not_heed_sigterm_is_killed(
     until(lambda: agent.find() is None, what="the killed process to be gone")
 
 
+def test_an_agent_that_shows_no_arguments_while_it_ends_has_not_ended_yet(
+    agent: AgentProcess, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent.start(environment)
+    monkeypatch.setattr(psutil.Process, "cmdline", lambda self: [])
+    assert not agent.wait(0.1)
+
+
 def test_the_end_of_the_log_is_that_of_this_start(agent: AgentProcess, tmp_path: Path) -> None:
     agent.log.parent.mkdir(parents=True)
     agent.log.write_text("of an earlier start\n")
