@@ -39,7 +39,8 @@ class Relay:
 
     def cut(self) -> None:
         """End all connections and refuse new ones."""
-        listener, self._listener = self._listener, None
+        with self._lock:
+            listener, self._listener = self._listener, None
         if listener is not None:
             # close alone leaves a blocked accept, and with it the port, open
             listener.shutdown(socket.SHUT_RDWR)
@@ -53,10 +54,19 @@ class Relay:
         while True:
             try:
                 client, _ = listener.accept()
-                server = socket.create_connection(self._target)
             except OSError:
                 return
+            try:
+                server = socket.create_connection(self._target)
+            except OSError:
+                _end(client)
+                continue
             with self._lock:
+                if self._listener is not listener:
+                    # cut since the client was accepted
+                    _end(client)
+                    _end(server)
+                    return
                 self._pairs |= {client, server}
             threading.Thread(target=self._forward, args=(client, server), daemon=True).start()
 
