@@ -26,6 +26,7 @@ from ops.embedded.elasticsearch import EmbeddedElasticsearch
 from ops.embedded.filelock import file_lock
 from ops.embedded.kafka import EmbeddedKafka
 from pipeline.settings import CLUSTER_FILE, Settings
+from tests.waiting import PATIENCE
 
 PROJECT = Path(__file__).resolve().parent.parent
 CONTAINERS = PROJECT / "ops" / "containers"
@@ -49,6 +50,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for fixture in getattr(item, "fixturenames", ()):
             for marker in MARKERS.get(fixture, ()):
                 item.add_marker(marker)
+        limit = item.get_closest_marker("timeout")
+        seconds = limit.args[0] if limit is not None else float(item.config.getini("timeout"))
+        item.add_marker(pytest.mark.timeout(seconds * PATIENCE), append=False)
 
 
 @pytest.fixture(scope="session")
