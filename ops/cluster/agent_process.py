@@ -117,15 +117,17 @@ class AgentProcess:
             return []
 
     def _ended(self, process: psutil.Process, timeout: float) -> bool:
+        if self._child is not None and self._child.pid == process.pid:
+            # its main thread may be a zombie while others still end: only the kernel tells when all have
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._child.wait(timeout)
+            return self._child.poll() is not None
         # by pid and creation time: a process that is ending shows no command line for a moment
         deadline = time.monotonic() + timeout
         while _lives(process):
             if time.monotonic() > deadline:
                 return False
             time.sleep(_POLL)
-        if self._child is not None:
-            # a child that nobody asks stays a zombie
-            self._child.poll()
         return True
 
     def _put_aside(self) -> None:

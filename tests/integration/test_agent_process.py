@@ -1,5 +1,6 @@
 """Agents as detached processes: a worker that does nothing stands for all, since it starts without a broker."""
 
+import platform
 import signal
 import subprocess
 import sys
@@ -90,6 +91,38 @@ def test_an_agent_that_shows_no_arguments_while_it_ends_has_not_ended_yet(
     agent.start(environment)
     monkeypatch.setattr(psutil.Process, "cmdline", lambda self: [])
     assert not agent.wait(0.1)
+
+
+#: the system call that ends one thread
+_EXIT = {"x86_64": 60, "aarch64": 93}[platform.machine()]
+#: ends its main thread, which the kernel then calls a zombie, and the other one once there is a file
+_HALF_ENDED = """#!{python}
+import ctypes, os, pathlib, threading, time
+
+def rest():
+    while not pathlib.Path("{file}").exists():
+        time.sleep(0.01)
+    os._exit(0)
+
+threading.Thread(target=rest).start()
+ctypes.CDLL(None).syscall({exit}, 0)
+"""
+
+
+def test_an_agent_of_which_one_thread_still_ends_has_not_ended_yet_and_is_started_again_after_it(
+    agent: AgentProcess, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, file = tmp_path / "half-ended", tmp_path / "end"
+    script.write_text(_HALF_ENDED.format(python=sys.executable, file=file, exit=_EXIT))
+    script.chmod(0o755)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "executable", str(script))
+        first = agent.start(environment)
+    until(lambda: psutil.Process(first).status() == psutil.STATUS_ZOMBIE, what="its main thread has ended")
+    assert not agent.wait(0.1)
+    file.touch()
+    assert agent.wait(30.0)
+    assert agent.start(environment) != first
 
 
 def test_the_end_of_the_log_is_that_of_this_start(agent: AgentProcess, tmp_path: Path) -> None:
