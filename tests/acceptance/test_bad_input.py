@@ -39,7 +39,7 @@ def dead_letter(site: Site, place: tuple[int, int]) -> tuple[bytes, dict[str, st
 def the_next_one_runs(site: Site) -> None:
     (job,) = site.submit({}, job_type="fine")
     site.await_status([job], Status.COMPLETED)
-    assert site.facts.statuses(job) == WHOLE
+    assert site.facts.course(job) == WHOLE
 
 
 @pytest.mark.parametrize(
