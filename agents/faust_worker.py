@@ -19,6 +19,7 @@ from agents.admin_client import admin_client
 from agents.bounded import bounded
 from agents.bus import CALL_TIMEOUT, client_config
 from agents.faust_broker import broker_urls, credentials
+from agents.faust_recovery import OrderedTableManager, SteadyConsumer
 from agents.held_event import HeldEvent
 from pipeline.settings import Settings
 
@@ -72,6 +73,7 @@ def faust_app(
         "worker_redirect_stdouts": False,
         "autodiscover": False,
         "Event": HeldEvent,
+        "TableManager": OrderedTableManager,
     }
     return _App(settings.topology.name(name), **(defaults | options))
 
@@ -81,6 +83,11 @@ class _App(faust.App):  # type: ignore[misc]  # Faust is untyped here
 
     #: Faust's, so that what services say of themselves is as quiet as the rest of it
     logger = logging.getLogger("faust.app")
+
+    def _new_transport(self) -> Any:
+        transport = super()._new_transport()
+        transport.Consumer = SteadyConsumer
+        return transport
 
     async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
         die("an agent failed", exc, name=agent.name)

@@ -11,8 +11,13 @@ T = TypeVar("T")
 PATIENCE = float(os.environ.get("JOBSTREAM_TEST_PATIENCE", "1"))
 
 
-def until(condition: Callable[[], T], timeout: float = 30.0, interval: float = 0.05, what: str = "") -> T:
-    """Return the first truthy value of `condition`; raise AssertionError after `timeout` seconds, times PATIENCE."""
+def until(
+    condition: Callable[[], T], timeout: float = 30.0, interval: float = 0.05, what: str | Callable[[], object] = ""
+) -> T:
+    """Return the first truthy value of `condition`; raise AssertionError after `timeout` seconds, times PATIENCE.
+
+    `what` is waited for, in words, or tells how things stand when the time is over.
+    """
     timeout *= PATIENCE
     deadline = time.monotonic() + timeout
     while True:
@@ -20,5 +25,6 @@ def until(condition: Callable[[], T], timeout: float = 30.0, interval: float = 0
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout} s: {what or condition}; last value: {value!r}")
+            told = what() if callable(what) else what or condition
+            raise AssertionError(f"not within {timeout} s: {told}; last value: {value!r}")
         time.sleep(interval)

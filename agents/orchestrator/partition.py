@@ -51,6 +51,10 @@ class _Batch:
     ticked: bool = False
 
 
+class LostRecordsError(Exception):
+    """A record came before those that lie between it and the last one; who reads on would commit over them."""
+
+
 class Partition:
     """Applies the records of one partition in order; whatever escapes must end the process."""
 
@@ -66,6 +70,8 @@ class Partition:
         self._codec = codec
         self._check = check
         self._active: set[str] = set()
+        #: The offset after the last record's, None before the first.
+        self._next: int | None = None
         self._sweep = Sweep(number, tables)
         #: The highest inbox offset that the tables include, as far as recovery looked.
         self.highest = -1
@@ -98,8 +104,14 @@ class Partition:
             await self._outputs.back(rows)
 
     async def apply(self, records: Sequence[Record]) -> None:
-        """Apply the records: decide, publish, write the tables, await the changelog. Then they may be acknowledged."""
+        """Apply the records: decide, publish, write the tables, await the changelog. Then they may be acknowledged.
+
+        Raises LostRecordsError, before anything is applied, where one of them doesn't follow on what came before: the
+        inbox is neither compacted nor written in transactions, so the reader has lost something.
+        """
         batch = _Batch()
+        for record in records:
+            self._follow(record.offset)
         for record in records:
             self._take(batch, record)
         self._check()
@@ -119,6 +131,12 @@ class Partition:
             row.write()
         await self._outputs.back([*after, *self._finished(batch)])
         self.applied.set()
+
+    def _follow(self, offset: int) -> None:
+        if self._next is not None and offset > self._next:
+            raise LostRecordsError(f"inbox {self.number}: {offset} came where {self._next} was to come")
+        # what is read again after a seek comes once more, from further back
+        self._next = offset + 1
 
     def _take(self, batch: _Batch, record: Record) -> None:
         try:

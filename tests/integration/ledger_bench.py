@@ -29,6 +29,21 @@ QUEUE = "bench"
 HOLDER = "w1:1:aa"
 RUN = "import sys; from agents.orchestrator.main import run; from pipeline.settings import Settings; "
 RUN += "sys.exit(run(Settings(), gate=False))"
+#: lets a start take as long as on a busy machine: the seek to what is committed, and each partition's first records
+SLOW_START = """
+import asyncio
+from aiokafka import AIOKafkaConsumer
+from agents.orchestrator.partition import Partition
+seek, apply = AIOKafkaConsumer.seek_to_committed, Partition.apply
+async def slow_seek(self, *partitions):
+    committed = await seek(self, *partitions)
+    await asyncio.sleep(2)
+    return committed
+async def slow_apply(self, records):
+    await asyncio.sleep(3 if self._next is None else 0)
+    await apply(self, records)
+AIOKafkaConsumer.seek_to_committed, Partition.apply = slow_seek, slow_apply
+"""
 
 
 class Orchestrator:
@@ -40,13 +55,14 @@ class Orchestrator:
         self.log = home / "orchestrator.log"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, wait: bool = True) -> "Orchestrator":
-        before = self.count("owns partitions")
+    def start(self, *, wait: bool = True, before: str = "") -> "Orchestrator":
+        """Start the process, and `wait` until it owns partitions; it runs the code `before` its own."""
+        owned = self.count("owns partitions")
         with self.log.open("ab") as log:
-            command = [sys.executable, "-c", RUN]
+            command = [sys.executable, "-c", before + RUN]
             self.process = subprocess.Popen(command, env=self._environment, cwd=PROJECT, stdout=log, stderr=log)
         if wait:
-            until(lambda: self.count("owns partitions") > before, 60, what=f"orchestrator up, see {self.log}")
+            until(lambda: self.count("owns partitions") > owned, 60, what=f"orchestrator up, see {self.log}")
         return self
 
     def count(self, text: str) -> int:
@@ -143,12 +159,17 @@ class Bench:
             if message.error() is None:
                 self._take(message.topic(), message.key(), message.value(), message.headers(), message.partition())
 
-    def until(self, condition, timeout: float = 60.0, what: str = ""):  # type: ignore[no-untyped-def]
+    def until(self, condition, timeout: float = 60.0, what=""):  # type: ignore[no-untyped-def]
         def check():  # type: ignore[no-untyped-def]
             self.turn()
             return condition()
 
         return until(check, timeout, 0.0, what)
+
+    def until_all(self, jobs: list[str], statuses: list[str], timeout: float = 60.0) -> None:
+        """Play on until each of the jobs went through exactly these statuses."""
+        others = lambda: {job: now for job in jobs if (now := self.statuses(job)) != statuses}  # noqa: E731
+        self.until(lambda: not others(), timeout, what=others)
 
     def statuses(self, job: str) -> list[str]:
         return [self.facts[job][seq].status for seq in sorted(self.facts[job])]

@@ -15,7 +15,7 @@ from agents.bus import consumer, read_to_end
 from pipeline.identity import token_is_valid
 from pipeline.messages.command import GRANT, STOP
 from pipeline.messages.inbox import Heartbeat, Held
-from tests.integration.ledger_bench import HOLDER, Bench, Orchestrator
+from tests.integration.ledger_bench import HOLDER, SLOW_START, Bench, Orchestrator
 from tests.waiting import until
 
 WHOLE = ["job-queued", "job-started", "job-completed"]
@@ -90,7 +90,7 @@ def test_kills_and_stops_in_mid_stream_lose_nothing_and_repeat_nothing(make_benc
         bench.until(partial(_enough, bench, jobs, done + 8))
         assert orchestrator.end(number) == (0 if number == signal.SIGTERM else -signal.SIGKILL)
         orchestrator.start()
-    bench.until(lambda: all(bench.statuses(job) == WHOLE for job in jobs), 90)
+    bench.until_all(jobs, WHOLE, 90)
     bench.turn(1.0)
     assert {tuple(bench.statuses(job)) for job in jobs} == {tuple(WHOLE)}
     assert {tuple(sorted(bench.facts[job])) for job in jobs} == {(1, 2, 3)}
@@ -101,13 +101,13 @@ def test_an_orchestrator_without_its_disk_rebuilds_the_tables_from_the_changelog
     bench, orchestrator = make_bench()
     bench.completes = False
     jobs = [bench.submit(f"kept-{n}") for n in range(20)]
-    bench.until(lambda: all(bench.statuses(job) == WHOLE[:2] for job in jobs))
+    bench.until_all(jobs, WHOLE[:2])
     assert orchestrator.end(signal.SIGKILL) == -signal.SIGKILL
     fresh = bench.orchestrator("fresh").start()
     make_bench.also(fresh)
     for job in jobs:
         bench.report("completed", job, 1)
-    bench.until(lambda: all(bench.statuses(job) == WHOLE for job in jobs))
+    bench.until_all(jobs, WHOLE)
     assert [bench.submit(f"kept-{n}", "again") for n in range(3)]
     bench.until(lambda: sum("job-deduped" in bench.statuses(job) for job in bench.facts) == 3)
 
@@ -119,7 +119,7 @@ def test_a_paused_owner_that_wakes_up_ends_itself_and_sets_nothing_back(make_ben
     first.process.send_signal(signal.SIGSTOP)
     second = bench.orchestrator("b").start()
     make_bench.also(second)
-    bench.until(lambda: all(bench.statuses(job) == WHOLE for job in jobs), 90)
+    bench.until_all(jobs, WHOLE, 90)
     first.process.send_signal(signal.SIGCONT)
     until(lambda: first.process.poll() is not None, 30, what="the paused owner ends itself")
     assert first.process.returncode == 1
@@ -187,7 +187,7 @@ def test_a_record_that_is_no_message_goes_to_the_dead_letters_and_the_next_is_ap
     for number in range(4):
         bench.publisher.send(bench.topology.inbox, b"k", b"\x00rubbish", number).result(30)
     jobs = [bench.submit(f"after-{n}") for n in range(8)]
-    bench.until(lambda: all(bench.statuses(job) == WHOLE for job in jobs))
+    bench.until_all(jobs, WHOLE)
 
 
 def _rows(bench: Bench) -> set[bytes]:
@@ -205,15 +205,28 @@ def test_what_has_ended_is_forgotten_and_whoever_rebuilds_the_tables_begins_none
     bench, orchestrator = make_bench(tick_ms=200, document_ms=2000, window_ms=4000)
     bench.forwards_ticks = True
     jobs = [bench.submit(f"past-{n}") for n in range(10)]
-    bench.until(lambda: all(bench.statuses(job) == WHOLE for job in jobs))
+    bench.until_all(jobs, WHOLE)
     assert {job.encode() for job in jobs} <= _rows(bench)
     bench.until(lambda: not _rows(bench), what="nothing left of what ended")
     assert orchestrator.end(signal.SIGKILL) == -signal.SIGKILL
     make_bench.also(bench.orchestrator("fresh").start())
     again = [bench.submit(f"past-{n}", f"again-{n}") for n in range(10)]
-    bench.until(lambda: all(bench.statuses(job) == WHOLE for job in again))
+    bench.until_all(again, WHOLE)
     assert {tuple(bench.statuses(job)) for job in jobs} == {tuple(WHOLE)}
     assert bench.repeats == []
+
+
+def test_what_arrives_while_an_owner_begins_is_applied(make_bench) -> None:
+    bench, orchestrator = make_bench()
+    before = bench.submit("before")
+    bench.until_all([before], WHOLE)
+    assert orchestrator.end() == 0
+    make_bench.also(bench.orchestrator("fresh").start(before=SLOW_START))
+    jobs = []
+    for number in range(40):
+        jobs.append(bench.submit(f"meanwhile-{number}"))
+        bench.turn(0.1)
+    bench.until_all(jobs, WHOLE)
 
 
 def test_an_orchestrator_refuses_tables_that_were_built_from_another_inbox(make_bench) -> None:
