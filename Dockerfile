@@ -1,5 +1,6 @@
 # One image for every agent; compose.yaml says which command each runs.
-FROM python:3.11-slim AS build
+ARG PYTHON_IMAGE=python:3.11-slim
+FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
 COPY pyproject.toml requirements.lock ops/containers/runtime_lock.py ./
 # what only tests and the demo need stays out; each file that comes in is checked against the lock's hashes
@@ -10,7 +11,7 @@ COPY . .
 RUN /opt/jobstream/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
     && /opt/jobstream/bin/pip uninstall --yes setuptools wheel pip
 
-FROM python:3.11-slim
+FROM ${PYTHON_IMAGE}
 # by number: hosts and volumes see numbers only
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/jobstream --shell /usr/sbin/nologin jobstream \
     && install -d -o 10001 -g 10001 -m 0750 /var/lib/jobstream
