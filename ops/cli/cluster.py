@@ -1,7 +1,7 @@
 """`jobstream up`, `down` and `status`: the installation on this machine."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +9,9 @@ from ops.cli import exits
 from ops.cli.errors import CliError
 from ops.cli.output import ago, line, mib, print_json, table
 from ops.cli.session import Output, json_wanted, settings
+
+if TYPE_CHECKING:
+    from ops.cluster import Cluster
 
 
 class Engine(StrEnum):
@@ -28,17 +31,22 @@ def up(
     no_kafka: Annotated[
         bool, typer.Option("--no-kafka", help="Use the brokers that the settings name, start none.")
     ] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Stay, and start again what ends; Ctrl-C or SIGTERM is then `down`.")
+    ] = False,
 ) -> None:
     """Start Kafka, Elasticsearch and the agents, and wait until they serve.
 
-    They go on running when this ends. What runs already stays; what isn't said is as the last `up` had it. Ports, heaps
-    and the like are settings: JOBSTREAM_EMBEDDED__KAFKA_PORT=0 takes any free port, and keeps it.
+    They go on running when this ends, and nobody looks after them, unless it is to --keep them. What runs already
+    stays; what isn't said is as the last `up` had it. Ports, heaps and the like are settings:
+    JOBSTREAM_EMBEDDED__KAFKA_PORT=0 takes any free port, and keeps it.
 
     \b
     Examples:
       jobstream up
       jobstream up --workers 4 --engine docker
       jobstream --home /srv/second up
+      jobstream up --keep
     """
     from dataclasses import replace
 
@@ -59,6 +67,26 @@ def up(
     with progress() as tell:
         cluster.up(tell)
     line(f"up: Kafka {cluster.settings.kafka.bootstrap}, {plan.workers} worker(s), data in {cluster.home}")
+    if keep:
+        _keep(cluster)
+
+
+def _keep(cluster: "Cluster") -> None:
+    import signal
+    from threading import Event
+
+    from ops.cli.progress import progress
+    from ops.cluster import Keeper
+
+    stop = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with progress() as tell:
+        if not Keeper(cluster, tell).run(stop):
+            line("somebody took it down")
+            return
+        cluster.down(tell)
+    line(f"down: data stays in {cluster.home}")
 
 
 def down(

@@ -63,7 +63,21 @@ class Cluster:
         Workers beyond the plan are stopped. Raises ClusterError or EmbeddedError where something doesn't come up in
         time; what was started stays, so that it can be looked at, and `up` can be called again.
         """
-        with self._lock(), ThreadPoolExecutor(1, "elasticsearch") as pool:
+        with self._lock():
+            self._up(progress)
+
+    def mend(self, progress: Tell = silence) -> bool:
+        """Like `up`, but nothing is started where `down` came in between; return whether it is still to be up."""
+        with self._lock():
+            wanted = ClusterFile.read(self.home).plan
+            if wanted is None:
+                return False
+            self.plan = wanted
+            self._up(progress)
+            return True
+
+    def _up(self, progress: Tell) -> None:
+        with ThreadPoolExecutor(1, "elasticsearch") as pool:
             self._remember()
             # the slowest to start, and only the sink needs it
             search = pool.submit(self._servers.start, "elasticsearch", progress)

@@ -3,6 +3,8 @@
 import signal
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import psutil
 import pytest
@@ -10,7 +12,9 @@ from typer.testing import CliRunner
 
 from ops.cli import exits
 from ops.cli.main import app
-from ops.cluster import Cluster, ClusterError, Plan, Step, StepState
+from ops.cluster import Cluster, ClusterError, Keeper, Plan, Step, StepState
+from ops.cluster.keeper import Patience
+from ops.cluster.steps import silence
 from pipeline.settings import (
     GateSettings,
     KafkaSettings,
@@ -20,6 +24,7 @@ from pipeline.settings import (
     TopicSettings,
     WorkerSettings,
 )
+from tests.waiting import until
 
 AGENTS = ["gate", "orchestrator", "scheduler", "worker-1"]
 
@@ -98,3 +103,30 @@ def test_an_agent_that_does_not_come_up_is_told_with_the_end_of_its_log(cluster:
     more = Cluster(broken, Plan(False, False, False, 2, "noop"), start_timeout=180)
     with pytest.raises(ClusterError, match=r"(?s)worker-2 ended while it started.*shorter than"):
         more.up()
+
+
+def test_a_keeper_starts_again_what_was_killed_and_ends_with_the_installation(cluster: Cluster) -> None:
+    up(Cluster(cluster.settings, cluster.plan, start_timeout=180))
+    told: list[Step] = []
+    stop = Event()
+    keeper = Keeper(Cluster(cluster.settings, start_timeout=180), told.append, Patience(shortest=0.01), look=0.1)
+    before = {name: cluster.pid(name) for name in AGENTS}
+    with ThreadPoolExecutor(1) as pool:
+        keeping = pool.submit(keeper.run, stop)
+        try:
+            for name in ("scheduler", "worker-1"):
+                cluster.kill(name)
+            until(lambda: cli(cluster, "status") == exits.OK, 60, what=lambda: told)
+            assert {name for name in AGENTS if before[name] != cluster.pid(name)} == {"scheduler", "worker-1"}
+            cluster.down()
+            assert keeping.result(60) is False
+        finally:
+            stop.set()
+    assert {step.name for step in told if step.state is StepState.DONE} >= {"scheduler", "worker-1"}
+    assert not [one.name for one in cluster.processes() if one.running]
+
+
+def test_a_keeper_that_is_told_to_stop_stops(cluster: Cluster) -> None:
+    stop = Event()
+    stop.set()
+    assert Keeper(Cluster(cluster.settings), silence).run(stop)
