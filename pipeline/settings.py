@@ -168,6 +168,15 @@ class InputSettings(_Section):
     file_timeout: float = Field(3000.0, gt=0, description="s that one file may take")
 
 
+class ImageSettings(_Section):
+    """How workers bring the container images of jobs (spec §6)."""
+
+    folder: Path | None = Field(None, description="what workers of one engine share about images; none: HOME/images")
+    max_mib: int = Field(102_400, ge=1, description="MiB that an image's archive may have")
+    timeout: float = Field(3000.0, gt=0, description="s that a job's images may take, waiting for others included")
+    need_digest: bool = Field(False, description="load no archive whose URL lacks #sha256=…")
+
+
 class SinkSettings(_Section):
     """The sink (design §10)."""
 
@@ -217,6 +226,7 @@ class Settings(BaseSettings):
     scheduler: SchedulerSettings = SchedulerSettings()
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     inputs: InputSettings = InputSettings()
+    images: ImageSettings = ImageSettings()
     sink: SinkSettings = SinkSettings()
     embedded: EmbeddedSettings = Field(default_factory=EmbeddedSettings)
 
@@ -261,6 +271,11 @@ class Settings(BaseSettings):
     def input_cache(self) -> Path:
         """Where workers keep inputs for each other."""
         return (self.inputs.cache or self.home / "cache").resolve()
+
+    @property
+    def image_folder(self) -> Path:
+        """Where workers tell each other about images."""
+        return (self.images.folder or self.home / "images").resolve()
 
     def key(self) -> bytes:
         """Return the key of the attempt tokens, made on first use and readable by the owner alone."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from agents.orphans import Orphans
 from agents.stores import product_store
+from agents.worker.images import Images
 from agents.worker.logs import LogShipper
 from agents.worker.preparing import Preparing
 from agents.worker.work import Assignment, MayPublish, Started, WorkResult
@@ -60,6 +61,7 @@ class EngineWork:
         )
         self._logs = LogShipper(settings)
         self._preparing = Preparing(settings)
+        self._images = Images(settings, self._place.engine, self._preparing.localizer)
         self._shelf = _Shelf.of(settings)
         self._triage = self._shelf.for_triage(settings) if self._shelf else None
 
@@ -97,6 +99,7 @@ class EngineWork:
                 task_id=str(assignment.document.get("task_id") or task_id(assignment.job_id, assignment.attempt)),
                 stop=stop,
                 announce=announce,
+                supply=self._images.of(assignment.job_id),
                 prepare=preparing.prepare,
                 publish=make_visible if self._shelf is not None and preparing.publishes else None,
                 pre=preparing.pre,

@@ -33,7 +33,7 @@ class Preparing:
         limits = _limits(settings)
         size = settings.inputs.cache_mib << 20
         self._cache = Cache(settings.input_cache, size, limits) if size else None
-        self._localizer = _localizer(settings, limits, self._cache)
+        self.localizer = _localizer(settings, limits, self._cache)
 
     def sweep(self) -> None:
         """Count what the cache holds, and make it fit its limit; what can't be done now is for the next start."""
@@ -47,10 +47,10 @@ class Preparing:
     def of(self, document: Mapping[str, Any]) -> "JobPreparing":
         """Return what one job gets."""
         try:
-            return JobPreparing(plan(document, self._allowed), self._localizer, self._seconds)
+            return JobPreparing(plan(document, self._allowed), self.localizer, self._seconds)
         except NotAllowedError as error:
             # whatever a job asks for, it isn't spared what each one gets
-            return JobPreparing(Plan(post=self._allowed.post), self._localizer, self._seconds, error)
+            return JobPreparing(Plan(post=self._allowed.post), self.localizer, self._seconds, error)
 
 
 class JobPreparing:

@@ -99,6 +99,15 @@ class Engine(ABC):
         """
         return None
 
+    @property
+    def store(self) -> str:
+        """Where its images are: engines with the same text know the same ones."""
+        return self.name
+
+    async def load(self, archive: Path, image: str) -> None:
+        """Make the image of a tarball known under the name `image`; raises EngineError."""
+        raise EngineError(f"the {self.name} engine has no images to load")
+
     def describe(self, spec: RunSpec) -> dict[str, object]:
         """Return the container's parameters for `_docker_params.json` (spec §3.4); empty without a container."""
         return {}

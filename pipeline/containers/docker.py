@@ -13,7 +13,7 @@ from typing import Any
 
 import docker
 import requests
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
 from docker.types import DeviceRequest, LogConfig, Ulimit
 from docker.types import Mount as Bind
@@ -21,6 +21,7 @@ from docker.types import Mount as Bind
 from pipeline.containers.attached import attached
 from pipeline.containers.base import Engine, Orphan, Running
 from pipeline.containers.container import RunningContainer
+from pipeline.containers.docker_images import DockerImages
 from pipeline.containers.errors import (
     ENGINE_FAILED,
     NOT_EXECUTABLE,
@@ -64,6 +65,8 @@ class DockerEngine(Engine):
     needs_image = True
     #: How errors call it.
     title = "Docker"
+    #: What goes before the names that images get which name no registry.
+    image_prefix = ""
 
     def __init__(
         self,
@@ -88,6 +91,7 @@ class DockerEngine(Engine):
         self._connecting = threading.Lock()
         self._quick: docker.DockerClient | None = None
         self._patient: docker.DockerClient | None = None
+        self._images = DockerImages(self.title, self._clients, self.image_prefix)
 
     async def reap_orphans(self, worker: str, holder: str) -> list[Orphan]:
         """See Engine; containers that were made but never started count too."""
@@ -99,9 +103,18 @@ class DockerEngine(Engine):
     async def image_id(self, image: str | None) -> str | None:
         """See Engine."""
         try:
-            return await in_thread(lambda: self._image(self._clients()[0], image))
+            return await in_thread(self._images.id_of, image)
         except (DockerException, requests.RequestException) as error:
             raise self._as_engine_error(error) from error
+
+    @property
+    def store(self) -> str:
+        """See Engine."""
+        return f"{self.name} {self._base_url or os.environ.get('DOCKER_HOST', '')}"
+
+    async def load(self, archive: Path, image: str) -> None:
+        """See Engine: one image of the archive is loaded, and gets no name but this one."""
+        await in_thread(self._images.load, archive, image)
 
     async def close(self) -> None:
         """See Engine."""
@@ -149,7 +162,7 @@ class DockerEngine(Engine):
         give(spec.working_dir, *parse_user(parameters["user"]))
         try:
             quick, patient = self._clients()
-            image = self._image(quick, spec.image)
+            image = spec.image_id or self._images.id_of(spec.image)
             pump = Pump(Outputs(spec.stdout, spec.stderr, spec.output_limit, spec.observer))
             try:
                 container = quick.containers.create(image, list(spec.argv), **parameters)
@@ -185,15 +198,6 @@ class DockerEngine(Engine):
 
     def _ulimits(self) -> list[Ulimit]:
         return [Ulimit(name="core", soft=0, hard=0)]
-
-    @staticmethod
-    def _image(client: docker.DockerClient, image: str | None) -> str:
-        if not image:
-            raise EngineError("the job names no container image")
-        try:
-            return str(client.images.get(image).id)
-        except ImageNotFound as error:
-            raise EngineError(f"container image {image} isn't on this machine") from error
 
     def _parameters(self, spec: RunSpec) -> dict[str, Any]:
         if not spec.image or spec.image.startswith("-"):

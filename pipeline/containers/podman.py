@@ -35,6 +35,7 @@ class PodmanEngine(DockerEngine):
 
     name = "podman"
     title = "Podman"
+    image_prefix = "localhost/"
 
     def __init__(
         self,

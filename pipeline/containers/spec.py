@@ -46,6 +46,8 @@ class RunSpec:
     labels: Labels
     env: Mapping[str, str] = field(default_factory=dict)
     image: str | None = None
+    #: What `image` stood for when it was looked up; None: what it stands for at the start.
+    image_id: str | None = None
     mounts: tuple[Mount, ...] = ()
     #: `uid:gid`; None leaves it to the engine.
     user: str | None = None

@@ -10,9 +10,10 @@ from pipeline.inputs.errors import RefusedError
 class Gauge:
     """Counts files and bytes, and holds them to the total that is allowed."""
 
-    def __init__(self, total: int) -> None:
-        """`total` is the most bytes."""
+    def __init__(self, total: int, what: str = "the inputs have") -> None:
+        """`total` is the most bytes; `what` begins the sentence that says that there are more."""
         self._total = total
+        self._what = what
         self._lock = threading.Lock()
         self._start = time.monotonic()
         self._claimed = 0
@@ -32,7 +33,7 @@ class Gauge:
         """Note bytes that will be needed; raises RefusedError if that is more than all inputs may have together."""
         with self._lock:
             if self._claimed + size > self._total:
-                raise RefusedError(f"{shown}: the inputs have more than {self._total} bytes, the limit")
+                raise RefusedError(f"{shown}: {self._what} more than {self._total} bytes, the limit")
             self._claimed += size
 
     def add(self, size: int) -> None:

@@ -81,7 +81,7 @@ class Submission(_Strict):
     soft_time_limit: Seconds | None = None
     container_image_name: Name | None = None
     container_image_url: Annotated[str, Field(max_length=2048)] | None = None
-    container_image_urls: dict[str, str] | None = None
+    container_image_urls: Annotated[dict[str, str], BeforeValidator(_object)] | None = None
     container_mappings: Annotated[dict[str, str | list[str]], BeforeValidator(_object)] | None = None
     runtime_options: Object | None = None
     context: Object | None = None

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.containers.errors import EngineError, UnavailableError
+from pipeline.containers.errors import EngineError
 from pipeline.containers.outcome import Outcome
 from pipeline.containers.output import Observer
 from pipeline.containers.spec import Labels, RunSpec
@@ -27,6 +27,7 @@ from pipeline.work.errors import AttemptError, Category, Failure
 from pipeline.work.metrics import MetricsError, collect
 from pipeline.work.place import Place
 from pipeline.work.result import Result
+from pipeline.work.supplying import Supply, supplied
 
 T = TypeVar("T")
 #: Bring the job's inputs into its directory; returns entries of `inputs_localized`.
@@ -46,6 +47,7 @@ async def run_attempt(
     task_id: str,
     stop: Stop | None = None,
     announce: Announce | None = None,
+    supply: Supply | None = None,
     prepare: Prepare | None = None,
     publish: Publish | None = None,
     pre: Sequence[Processor] = (),
@@ -54,20 +56,21 @@ async def run_attempt(
 ) -> Result:
     """Run one attempt of the job that `document` describes (the `job` of spec §3.2).
 
-    Never raises: what goes wrong, in the seams too, is a failed result. `prepare` is followed by the processors `pre`,
-    one of which may say that the command is not to run: then nothing is published, and that is no failure. Those of
-    `post` are all called after success and failure, in order; one that fails makes the attempt fail, if it didn't
-    already. They are not called once a stop was asked for. A stop cancels `prepare` and processors. `publish` is called
-    only after exit code 0 and usable metrics, and not if a stop was asked for by then; once called it is left to its
-    own end (it decides what a stop still means). `observer` sees what the command prints, and that it ended. A caller
-    that is cancelled gets its CancelledError once the command is dead and the directory closed.
+    Never raises: what goes wrong, in the seams too, is a failed result. `supply` makes the job's images known (without,
+    only those are that the engine has). `prepare` is followed by the processors `pre`, one of which may say that the
+    command is not to run: then nothing is published, and that is no failure. Those of `post` are all called after
+    success and failure, in order; one that fails makes the attempt fail, if it didn't already. They are not called once
+    a stop was asked for. A stop cancels `supply`, `prepare` and processors. `publish` is called only after exit code 0
+    and usable metrics, and not if a stop was asked for by then; once called it is left to its own end (it decides what
+    a stop still means). `observer` sees what the command prints, and that it ended. A caller that is cancelled gets its
+    CancelledError once the command is dead and the directory closed.
     """
     labels = Labels(job=str(document.get("job_id") or ""), attempt=attempt, holder=holder, worker=place.worker)
     run = _Attempt(document, place, labels, task_id, stop or Stop(), observer)
     cancelled: asyncio.CancelledError | None = None
     try:
         try:
-            await run.live(_Seams(announce, prepare, publish, pre))
+            await run.live(_Seams(announce, supply, prepare, publish, pre))
         except Exception as error:
             run.conclusion.fail(Failure.of(error))
         await run.follow_up(post)
@@ -90,6 +93,7 @@ async def run_attempt(
 @dataclass(frozen=True, slots=True)
 class _Seams:
     announce: Announce | None
+    supply: Supply | None
     prepare: Prepare | None
     publish: Publish | None
     pre: Sequence[Processor]
@@ -117,7 +121,7 @@ class _Attempt:
         """Go through the attempt's life, as far as it gets."""
         conclusion = self.conclusion
         directory = await in_thread(conclusion.open, self._labels)
-        spec = await self._make_ready(directory)
+        spec = await self._make_ready(directory, seams.supply)
         if seams.prepare is not None:
             bringing = self._transfer(seams.prepare, directory, Category.INPUTS)
             conclusion.inputs.extend(await self._unless_stopped(bringing))
@@ -174,17 +178,20 @@ class _Attempt:
         await in_thread(files.write_json, directory / files.CONTEXT, conclusion.context)
         return said.go_on
 
-    async def _make_ready(self, directory: Path) -> RunSpec:
-        engine = self._place.engine
-        command = self._command()
+    async def _make_ready(self, directory: Path, supply: Supply | None) -> RunSpec:
+        command, conclusion, engine = self._command(), self.conclusion, self._place.engine
         spec = request.build(self._document, command, self._place, self._labels, directory)
+        container = request.container_fields(self._document, command)
+        if engine.needs_image:
+            dependencies = request.dependencies(self._document, command)
+            supplying = supplied(engine, supply, [container, *dependencies])
+            conclusion.supplied(await self._unless_stopped(supplying), dependencies)
+        conclusion.context = contexts.build(
+            self._document, container, self._task_id, conclusion.image_id, conclusion.dependencies
+        )
+        spec = replace(spec, image_id=conclusion.image_id)
         try:
-            self.conclusion.image_id = await engine.image_id(spec.image)
-            container = request.container_fields(self._document, command)
-            self.conclusion.context = contexts.build(self._document, container, self._task_id, self.conclusion.image_id)
             await in_thread(self._write_files, directory, spec)
-        except UnavailableError as error:
-            raise AttemptError(str(error), Category.WORKER) from error
         except EngineError as error:
             raise AttemptError(str(error)) from error
         except OSError as error:
@@ -195,8 +202,10 @@ class _Attempt:
         engine = self._place.engine
         files.write_json(directory / files.CONTEXT, self.conclusion.context)
         files.write_json(directory / files.JOB, self.conclusion.job(self._task_id))
-        if params := engine.describe(spec):
-            files.write_json(directory / files.DOCKER_PARAMS, {spec.image: params})
+        specs = [spec, *(request.of_dependency(spec, one) for one in self.conclusion.dependencies)]
+        # an image that is both the job's own and a dependency is shown as the job's own
+        if params := {one.image: made for one in reversed(specs) if (made := engine.describe(one))}:
+            files.write_json(directory / files.DOCKER_PARAMS, params)
         line = engine.command_line(spec)
         files.write(directory / files.RUN_SCRIPT, run_script.render(directory, spec.env, line), 0o755)
 

@@ -1,6 +1,6 @@
 """What is gathered during an attempt, and the result that is made of it at the end."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +38,7 @@ class Conclusion:
         self._notes: list[str] = []
         self._read = False
         self.image_id: str | None = None
+        self.dependencies: list[Mapping[str, Any]] = []
         self.context: dict[str, Any] = {}
         self.inputs: list[Any] = []
         self.products: list[Any] = []
@@ -73,6 +74,14 @@ class Conclusion:
         if self._place.url:
             self.job_info["job_url"] = f"{self._place.url.rstrip('/')}/{root.relative(path)}"
         return path
+
+    def supplied(self, images: Sequence[Mapping[str, Any]], dependencies: Sequence[Mapping[str, Any]]) -> None:
+        """Note the ids of the job's image and of those that it depends on, whose container fields are given."""
+        self.job_info["images"] = [dict(one) for one in images]
+        self.image_id, *ids = [str(one["id"]) for one in images]
+        self.dependencies = [
+            {**fields, "container_image_id": found} for fields, found in zip(dependencies, ids, strict=True)
+        ]
 
     def begin_command(self, time: datetime) -> None:
         """Note when the command was begun."""
@@ -114,7 +123,8 @@ class Conclusion:
         """Return the job's document as `_job.json` shows it."""
         info = {**(self._document.get("job_info") or {}), **self.job_info}
         task = {"task_id": task_id} if task_id else {}
-        return {**self._document, **task, "container_image_id": self.image_id, "job_info": info}
+        images = {"dependency_images": self.dependencies} if self.dependencies else {}
+        return {**self._document, **task, **images, "container_image_id": self.image_id, "job_info": info}
 
     def result(self) -> Result:
         """Read back what the job left, write the last files, close the directory, and return the result."""

@@ -1,6 +1,6 @@
 """The job's context as its command sees it: `_context.json` (spec §3.2), which the command may edit."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,14 @@ _LIMIT = 4 << 20
 
 
 def build(
-    document: Mapping[str, Any], container: Mapping[str, Any], task_id: str, image_id: str | None
+    document: Mapping[str, Any],
+    container: Mapping[str, Any],
+    task_id: str,
+    image_id: str | None,
+    dependencies: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Return the context: the document's under `context` if not empty, all parameters at the top, and what is known
-    of the run."""
+    of the run; `dependencies` are images that it depends on, with their ids."""
     nested = document.get("context")
     return {
         **({"context": nested} if nested else {}),
@@ -25,6 +29,7 @@ def build(
         "job_priority": document.get("priority"),
         **container,
         "container_image_id": image_id,
+        **({"dependency_images": list(dependencies)} if dependencies else {}),
         "_prov": {"wasGeneratedBy": f"task_id:{task_id}", **_derived(document)},
         "_force_ingest": document.get("publish_overwrite_ok") is True,
     }

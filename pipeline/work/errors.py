@@ -17,10 +17,12 @@ class Category(StrEnum):
     HARD_LIMIT = "hard-time-limit"
     OOM = "out-of-memory"
     STOPPED = "stopped"
-    #: The job asks for what can't be run: no command, an unknown parameter, a refused mount, a missing image.
+    #: The job asks for what can't be run: no command, an unknown parameter, a refused mount.
     INVALID = "cannot-run"
     #: The work directory could not be made or used.
     WORK_DIR = "work-directory"
+    #: Its container image, or one that it depends on, isn't there and could not be brought or loaded.
+    IMAGE = "image"
     #: Its inputs could not be brought.
     INPUTS = "localize"
     #: A pre- or post-processor failed.

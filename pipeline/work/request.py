@@ -1,6 +1,7 @@
 """From a job's document to what an engine is asked to run."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,55 @@ _CONTAINER = (
     "container_mappings",
     "runtime_options",
 )
+#: Images that a job may depend on.
+_MAX_DEPENDENCIES = 20
 
 
 def container_fields(document: Mapping[str, Any], command: Command) -> dict[str, Any]:
     """Return the document's container fields, those of the worker's configuration where it overrides the image.
 
-    It overrides only with both name and URL; then mappings and options are its own, and the URLs too if it has some
-    (spec §2.3).
+    It overrides only with both name and URL; then mappings, options and URLs by architecture are its own too (spec
+    §2.3; HySDS keeps the job's, of another image, where it has none).
     """
     own = {name: document.get(name) for name in _CONTAINER}
     config = command.config
     if config is None or not config.overrides_image:
         return own
-    theirs = {name: getattr(config, name) for name in _CONTAINER}
-    return theirs | {"container_image_urls": config.container_image_urls or own["container_image_urls"]}
+    return {name: getattr(config, name) for name in _CONTAINER}
+
+
+def dependencies(document: Mapping[str, Any], command: Command) -> list[dict[str, Any]]:
+    """Return the job's `dependency_images` (spec §2.1), those of the worker's configuration where that has some.
+
+    Raises AttemptError for a malformed list.
+    """
+    config = command.config
+    entries = (config.dependency_images if config is not None else ()) or document.get("dependency_images") or ()
+    if not isinstance(entries, list | tuple) or not all(isinstance(one, Mapping) for one in entries):
+        raise AttemptError("dependency_images is no list of objects")
+    if len(entries) > _MAX_DEPENDENCIES:
+        raise AttemptError(f"{len(entries)} dependency_images are more than {_MAX_DEPENDENCIES}")
+    return [{name: one.get(name) for name in _CONTAINER} for one in entries]
+
+
+def of_dependency(spec: RunSpec, container: Mapping[str, Any]) -> RunSpec:
+    """Return the job's own request with the image, mounts and options of one that it depends on (spec §6).
+
+    Raises AttemptError for malformed ones.
+    """
+    options = _options(container)
+    return replace(
+        spec,
+        image=str(container["container_image_name"]),
+        image_id=None,
+        mounts=mounts(container["container_mappings"] or {}),
+        memory_mib=min(spec.memory_mib, options.memory_mib or spec.memory_mib),
+        cpus=min(spec.cpus, options.cpus or spec.cpus),
+        pids_limit=min(spec.pids_limit, options.pids_limit or spec.pids_limit),
+        shm_mib=options.shm_mib or spec.shm_mib,
+        network=options.network or "none",
+        gpus=options.gpus,
+    )
 
 
 def build(document: Mapping[str, Any], command: Command, place: Place, labels: Labels, directory: Path) -> RunSpec:
@@ -44,10 +80,7 @@ def build(document: Mapping[str, Any], command: Command, place: Place, labels: L
     container = container_fields(document, command)
     limits = Limits.of(document.get("needs") or {}, place.limits)
     info = document.get("job_info") or {}
-    try:
-        options = Options.of(container["runtime_options"] or {})
-    except RefusedError as error:
-        raise AttemptError(str(error)) from error
+    options = _options(container)
     return RunSpec(
         argv=command.argv,
         env=command.env,
@@ -70,6 +103,13 @@ def build(document: Mapping[str, Any], command: Command, place: Place, labels: L
         output_limit=place.output_limit,
         params=document.get("params") or {},
     )
+
+
+def _options(container: Mapping[str, Any]) -> Options:
+    try:
+        return Options.of(container["runtime_options"] or {})
+    except RefusedError as error:
+        raise AttemptError(str(error)) from error
 
 
 def mounts(mappings: Mapping[str, Any]) -> tuple[Mount, ...]:

@@ -224,10 +224,11 @@ async def test_memory_beyond_the_need_fails_the_job(docker_engine: object, place
 @pytest.mark.docker
 async def test_a_missing_image_or_refused_mount_is_a_failed_result(docker_engine: object, place: Place) -> None:
     engine = DockerEngine()
-    for change, said in (
-        ({"container_image_name": "jobstream/none:1"}, "jobstream/none:1 isn't on this machine"),
-        ({"container_image_name": "jobstream/busybox:1", "container_mappings": {"/etc": "/x"}}, "mount of /etc"),
-        ({}, "no container image"),
+    mounting = {"container_image_name": "jobstream/busybox:1", "container_mappings": {"/etc": "/x"}}
+    for change, category, said in (
+        ({"container_image_name": "jobstream/none:1"}, Category.IMAGE, "jobstream/none:1 isn't on this machine"),
+        (mounting, Category.INVALID, "mount of /etc"),
+        ({}, Category.INVALID, "no container image"),
     ):
         result = await run_attempt(
             job("pass", **change, job_id=f"fam-{len(said)}"),
@@ -236,6 +237,6 @@ async def test_a_missing_image_or_refused_mount_is_a_failed_result(docker_engine
             holder="w1:1:aa",
             task_id=TASK,
         )
-        assert (result.status, result.category) == (Status.FAILED, Category.INVALID)
+        assert (result.status, result.category) == (Status.FAILED, category)
         assert said in str(result.error)
     await engine.close()

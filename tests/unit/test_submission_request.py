@@ -37,6 +37,10 @@ def test_fields_that_nobody_knows_are_ignored() -> None:
     assert parsed(job_hash_id="x", anything={"a": [1]}) == parsed()
 
 
+def test_urls_by_architecture_may_be_a_text() -> None:
+    assert parsed(container_image_urls='{"arm64": "http://a"}') == parsed(container_image_urls={"arm64": "http://a"})
+
+
 def test_a_null_is_the_same_as_nothing() -> None:
     assert parsed(priority=None, enable_dedup=None, needs=None) == parsed()
 

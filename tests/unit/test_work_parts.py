@@ -73,8 +73,30 @@ def test_a_workers_image_brings_its_own_urls_mappings_and_options() -> None:
     assert fields()["container_image_name"] == "own"
     overridden = fields(container_image_url="u")
     assert (overridden["container_image_name"], overridden["runtime_options"]) == ("theirs", {"cpus": 1})
-    assert overridden["container_image_urls"] == {"arm": "own"}
+    assert overridden["container_image_urls"] is None
     assert fields(container_image_url="u", container_image_urls={"arm": "a"})["container_image_urls"] == {"arm": "a"}
+
+
+def test_the_images_that_a_job_depends_on_are_the_workers_where_it_has_some() -> None:
+    own, theirs = {"container_image_name": "own", "other": 1}, {"container_image_name": "theirs"}
+    document = {"type": "t", "dependency_images": [own]}
+
+    def names(**more: Any) -> list[Any]:
+        config = JobWorkerConfig.model_validate({"configs": [{"type": "t", "command": {"path": "p"}, **more}]})
+        return [one["container_image_name"] for one in request.dependencies(document, command.build(document, config))]
+
+    assert names() == ["own"]
+    assert names(dependency_images=[theirs]) == ["theirs"]
+    assert (
+        request.dependencies(document, Command(("x",)))[0].keys()
+        == request.container_fields(document, Command(())).keys()
+    )
+
+
+@pytest.mark.parametrize("images", ["x", ["x"], {"x": 1}, [{}] * 21])
+def test_images_that_a_job_can_not_depend_on_are_refused(images: Any) -> None:
+    with pytest.raises(AttemptError, match="dependency_images"):
+        request.dependencies({"dependency_images": images}, Command(("x",)))
 
 
 def test_a_workers_configuration_decides_alone() -> None:

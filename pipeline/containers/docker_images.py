@@ -1,0 +1,103 @@
+"""The images of one Docker daemon, or of an engine with its interface."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, ImageNotFound
+from docker.models.images import Image
+
+from pipeline.containers.archive import ArchiveError, ImageArchive, repository_and_tag
+from pipeline.containers.errors import EngineError, UnavailableError
+
+#: What an engine says when it isn't the image's fault.
+_ITS_OWN = ("no space left on device", "disk quota exceeded", "read-only file system")
+
+
+class DockerImages:
+    """`clients` gives a client that answers soon, and one that may take its time; `prefix` goes before short names.
+
+    Its methods block.
+    """
+
+    def __init__(
+        self, title: str, clients: Callable[[], tuple[docker.DockerClient, docker.DockerClient]], prefix: str = ""
+    ) -> None:
+        self._title = title
+        self._clients = clients
+        self._prefix = prefix
+
+    def id_of(self, image: str | None) -> str:
+        """Return the id that a name stands for; raises EngineError where there is none, DockerException."""
+        if not image:
+            raise EngineError("the job names no container image")
+        try:
+            return str(self._clients()[0].images.get(image).id)
+        except ImageNotFound as error:
+            raise EngineError(f"container image {image} isn't on this machine") from error
+
+    def load(self, archive: Path, image: str) -> None:
+        """See Engine; only once it is there, and is what the archive says, does it get the name."""
+        try:
+            repository, tag = repository_and_tag(image)
+            found = ImageArchive.read(archive, image)
+            loaded = self._loaded(found)
+            if not found.is_that(loaded.attrs):
+                raise ArchiveError(f"{self._title} made {loaded.id} of the archive's {found.image_id}")
+            loaded.tag(repository if is_qualified(image) else f"{self._prefix}{repository}", tag)
+        except EngineError as error:
+            raise type(error)(f"image {image}: {error}") from error
+        except (DockerException, requests.RequestException, OSError) as error:
+            raise self._failed(image, error) from error
+
+    def _loaded(self, archive: ImageArchive) -> Image:
+        quick, patient = self._clients()
+        said = self._send(patient, archive)
+        for name in (archive.image_id, said):
+            try:
+                return quick.images.get(name)
+            except ImageNotFound:
+                continue
+        raise ArchiveError(f"{self._title} loaded the archive and doesn't know its image {archive.image_id}")
+
+    def _send(self, client: docker.DockerClient, archive: ImageArchive) -> str:
+        """Load an archive; return the id that the engine says its image has."""
+        said = archive.image_id
+        api: Any = client.api
+        for part in api.load_image(archive.stream(), quiet=True) or ():
+            # an answer that isn't 200 comes as its body too
+            if wrong := str(part.get("error") or part.get("message") or ""):
+                raise self._refused(wrong)
+            text = str(part.get("stream") or "").strip()
+            if text.startswith("Loaded image"):
+                said = text.partition(": ")[2] or said
+        return said
+
+    def _refused(self, said: str) -> EngineError:
+        own = any(words in said for words in _ITS_OWN)
+        return (UnavailableError if own else EngineError)(f"{self._title} can't load it: {said[:1000]}")
+
+    def _failed(self, image: str, error: Exception) -> EngineError:
+        said = str(getattr(error, "explanation", None) or error)
+        if isinstance(error, APIError):
+            refused = self._refused(said)
+            return type(refused)(f"image {image}: {refused}")
+        return UnavailableError(f"image {image}: {self._title} doesn't work: {said}")
+
+
+def is_qualified(image: str) -> bool:
+    """Say whether a name says itself which registry it is of (spec §6).
+
+    >>> is_qualified("ghcr.io/org/hello:1"), is_qualified("localhost:5000/hello"), is_qualified("org/hello:1")
+    (True, True, False)
+    """
+    first, slash, _ = image.partition("/")
+    return bool(slash) and ("." in first or ":" in first)
+
+
+def size_of(attributes: dict[str, Any]) -> int:
+    """Return the bytes of an image that an engine tells of."""
+    size = attributes.get("Size")
+    return size if isinstance(size, int) else 0

@@ -1,0 +1,186 @@
+"""Makes images known to an engine: from the archives that jobs name, each once, whoever else wants it."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.containers.base import Engine
+from pipeline.containers.errors import EngineError, UnavailableError
+from pipeline.containers.threads import in_thread
+from pipeline.images.errors import ImageError
+from pipeline.images.shelf import Loaded, Shelf
+from pipeline.images.wanted import Wanted
+from pipeline.inputs import checksums
+from pipeline.inputs.errors import InputError
+from pipeline.inputs.gauge import Gauge
+from pipeline.inputs.localize import Localizer
+from pipeline.inputs.patience import Patience
+from pipeline.inputs.request import Input
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two lines of progress in the log, and that a thread gets to notice that nobody waits for it.
+_TELL, _LEAVE = 10.0, 10.0
+#: Seconds between two looks at whether another one is done: first, and at most.
+_FIRST, _LONGEST = 0.05, 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """`seconds` that all images of an attempt may take, `size` in bytes of an archive; whether it needs a digest."""
+
+    seconds: float = 3000.0
+    size: int = 100 << 30
+    need_digest: bool = False
+
+
+class Supply:
+    """One for all attempts of a worker; `folder` is shared with all workers that use the same engine."""
+
+    def __init__(self, engine: Engine, folder: Path, localizer: Localizer, terms: Terms) -> None:
+        self._engine = engine
+        self._folder = folder
+        self._localizer = localizer
+        self._terms = terms
+        self._loading: set[asyncio.Future[str]] = set()
+
+    async def bring(self, job: str, images: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Make images known, one after the other, and say of each its `name` and `id`.
+
+        Each is the container fields of a job, or an entry of its `dependency_images`. One that had to be brought has
+        `loaded`, `bytes` (of its archive), `sha256` and `duration` (s) too. Raises ImageError, UnavailableError where
+        it's the engine's fault. A cancelled call ends within seconds.
+        """
+        wanted = [Wanted.of(fields) for fields in images]
+        try:
+            async with asyncio.timeout(self._terms.seconds):
+                return [await self._present(one, job) for one in wanted]
+        except TimeoutError as error:
+            names = ", ".join(one.name for one in wanted)
+            raise ImageError(f"image {names}: not there in {self._terms.seconds:g} s") from error
+
+    async def _present(self, wanted: Wanted, job: str) -> dict[str, Any]:
+        began, start = time.time(), time.monotonic()
+        shelf = Shelf(self._folder, self._engine.store, wanted.name)
+        if found := await self._known(wanted, shelf):
+            return {"name": wanted.name, "id": found}
+        self._check(wanted)
+        try:
+            await self._claim(shelf, wanted, job)
+            if found := await self._known(wanted, shelf):
+                return {**_entry(wanted, found, start), "waited": True}
+            if failed := shelf.failed_since(wanted, began):
+                raise ImageError(failed)
+            return await self._brought(wanted, shelf, job, start)
+        except OSError as error:
+            raise ImageError(f"image {wanted.name}: {error.strerror or error}") from error
+        finally:
+            shelf.release()
+
+    async def _known(self, wanted: Wanted, shelf: Shelf) -> str | None:
+        """Return the id of an image that is there; None too where it was loaded from another archive than is wanted."""
+        try:
+            found = await self._engine.image_id(wanted.name)
+        except UnavailableError:
+            raise
+        except EngineError:
+            return None
+        loaded = shelf.loaded
+        if found and wanted.sha256 and loaded and loaded.image_id == found and loaded.sha256 != wanted.sha256:
+            log.warning("image %s was loaded from another archive than a job wants now", wanted.name)
+            return None
+        return found
+
+    def _check(self, wanted: Wanted) -> None:
+        if wanted.url is None:
+            raise ImageError(
+                f"container image {wanted.name} isn't on this machine, and the job doesn't say where it is: give the"
+                f" URL of its archive in container_image_url (or container_image_urls), or load it into the"
+                f" {self._engine.name} engine of the worker"
+            )
+        if self._terms.need_digest and wanted.sha256 is None:
+            raise ImageError(f"image {wanted.name}: this worker loads none without a digest: add #sha256=… to its URL")
+
+    async def _claim(self, shelf: Shelf, wanted: Wanted, job: str) -> None:
+        pause = _FIRST
+        while not shelf.claim():
+            if pause == _FIRST:
+                log.info("job %s: image %s: another one brings it, waiting", job, wanted.name)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST)
+
+    async def _brought(self, wanted: Wanted, shelf: Shelf, job: str, start: float) -> dict[str, Any]:
+        try:
+            size, sha256 = await self._fetched(wanted, shelf.archive, job)
+        except (ImageError, OSError) as error:
+            said = f"image {wanted.name}: {getattr(error, 'strerror', None) or error}"
+            shelf.note_failed(wanted, said)
+            raise ImageError(said) from error
+        log.info("job %s: image %s: loading %.1f MiB", job, wanted.name, size / (1 << 20))
+        # an engine can't be told to stop: whoever wants the image next waits until it has
+        loading = asyncio.ensure_future(self._load(wanted, shelf.handed_over(), size, sha256))
+        self._loading.add(loading)
+        loading.add_done_callback(self._ended)
+        image_id = await asyncio.shield(loading)
+        made = {**_entry(wanted, image_id, start), "loaded": True, "bytes": size, "sha256": sha256}
+        log.info("job %s: image %s: loaded as %s in %.1f s", job, wanted.name, image_id, made["duration"])
+        return made
+
+    async def _load(self, wanted: Wanted, shelf: Shelf, size: int, sha256: str) -> str:
+        """Load what was brought, tell others, and return the image's id."""
+        try:
+            await self._engine.load(shelf.archive, wanted.name)
+            image_id = str(await self._engine.image_id(wanted.name))
+            shelf.note_loaded(Loaded(name=wanted.name, image_id=image_id, sha256=sha256, size=size))
+            return image_id
+        except UnavailableError:
+            raise
+        except EngineError as error:
+            shelf.note_failed(wanted, str(error))
+            raise ImageError(str(error)) from error
+        finally:
+            shelf.release()
+
+    def _ended(self, loading: "asyncio.Future[str]") -> None:
+        self._loading.discard(loading)
+        if not loading.cancelled():
+            loading.exception()
+
+    async def _fetched(self, wanted: Wanted, target: Path, job: str) -> tuple[int, str]:
+        """Bring the archive; return its bytes and its digest. Raises ImageError, OSError."""
+        one = Input(str(wanted.url))
+        gauge = Gauge(self._terms.size, "it has")
+        patience = Patience(self._terms.seconds, one.shown)
+        log.info("job %s: image %s: bringing %s", job, wanted.name, one.shown)
+        work = asyncio.ensure_future(in_thread(self._fetch, one, target, patience, gauge))
+        try:
+            while not work.done():
+                await asyncio.wait({work}, timeout=_TELL)
+                if not work.done():
+                    log.info("job %s: image %s: %s", job, wanted.name, gauge)
+        except asyncio.CancelledError:
+            patience.cancel()
+            await asyncio.wait({work}, timeout=_LEAVE)
+            raise
+        finally:
+            if work.done() and not work.cancelled():
+                work.exception()
+        size, sha256 = work.result()
+        if wanted.sha256 is not None and sha256 != wanted.sha256:
+            raise ImageError(f"{one.shown} has the SHA-256 {sha256}, and {wanted.sha256} is wanted: not loaded")
+        return size, sha256
+
+    def _fetch(self, one: Input, target: Path, patience: Patience, gauge: Gauge) -> tuple[int, str]:
+        try:
+            brought = self._localizer.put(one, target, patience, gauge)
+            return brought.size, checksums.digest(target, "sha256", patience)
+        except InputError as error:
+            raise ImageError(str(error)) from error
+
+
+def _entry(wanted: Wanted, image_id: str, start: float) -> dict[str, Any]:
+    return {"name": wanted.name, "id": image_id, "duration": round(time.monotonic() - start, 3)}
