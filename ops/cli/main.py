@@ -6,7 +6,23 @@ from typing import Annotated
 
 import typer
 
-from ops.cli import agents, cluster, control, ingest, job, jobs, logs, queues, run, submit, topics, watch, why, workers
+from ops.cli import (
+    agents,
+    cluster,
+    control,
+    ingest,
+    job,
+    jobs,
+    logs,
+    queues,
+    replay,
+    run,
+    submit,
+    topics,
+    watch,
+    why,
+    workers,
+)
 from ops.cli.errors import Commands
 from ops.cli.session import Format, Session
 
@@ -46,7 +62,23 @@ def root(
     ctx.obj = Session(output)
 
 
-for _noun in (cluster, submit, run, job, watch, logs, control, why, jobs, topics, queues, workers, agents, ingest):
+for _noun in (
+    cluster,
+    submit,
+    run,
+    job,
+    watch,
+    logs,
+    control,
+    why,
+    replay,
+    jobs,
+    topics,
+    queues,
+    workers,
+    agents,
+    ingest,
+):
     _noun.add_to(app)
 
 

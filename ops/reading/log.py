@@ -66,6 +66,11 @@ class Log:
         self.require(topic)
         return {number: self._bounds(topic, number)[1] for number in partitions}
 
+    def bounds(self, topic: Topic, partition: int) -> tuple[int, int]:
+        """Return the offset of the first record that a partition still has, and its end offset."""
+        self.require(topic)
+        return self._bounds(topic, partition)
+
     def read(
         self, topic: Topic, partition: int, start: int = 0, end: int | None = None, timeout: float = 300.0
     ) -> Iterator[Message]:
