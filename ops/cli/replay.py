@@ -90,6 +90,56 @@ def export(job_id: JobId) -> None:
     sys.stdout.flush()
 
 
+@replay.command("verify")
+def verify(
+    ctx: typer.Context,
+    since: Annotated[
+        str | None, typer.Option("--from", metavar="TIME", help=f"Only what came from then on. {TIME}")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Only what came before.")] = None,
+    partition: Annotated[
+        list[int] | None, typer.Option("--partition", min=0, help="Only this one of the inbox; may be repeated.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Jobs that differ which are shown.")] = 20,
+    file: File = None,
+    output: Output = None,
+) -> None:
+    """Check today's code against the past: fold the recorded inbox, and compare with the facts that were recorded.
+
+    Exit code 1 if a fact of any job is not as recorded; the first of each job is shown. What can't be judged, as where
+    retention took the inbox's beginning, is counted by why, and never called equal. Run it before an upgrade goes live.
+
+    \b
+    Examples:
+      jobstream replay verify
+      jobstream replay verify --from 2d --partition 3
+      jobstream replay verify --file history.json
+    """
+    from ops.cli.reading_progress import reading
+    from ops.cli.verdicts import show
+    from ops.replaying import histories
+    from ops.replaying.verifying import verify as verdicts
+    from ops.replaying.verifying import verify_history
+
+    as_json = json_wanted(ctx, output)
+    if file is not None:
+        found = [verify_history(histories.from_file(file))]
+    else:
+        known = settings()
+        _check_partitions(partition, known.topology.inbox_partitions)
+        span = (time_of(since, "--from"), time_of(until, "--to"))
+        with reading() as tell:
+            found = list(verdicts(known, partition or None, *span, tell))
+    if not show(found, limit, as_json=as_json):
+        raise typer.Exit(exits.FAILED)
+
+
+def _check_partitions(wanted: list[int] | None, count: int) -> None:
+    for number in wanted or ():
+        if number >= count:
+            raise CliError(f"--partition {number}: the inbox has {count}, from 0 on", exits.USAGE)
+
+
 def _history(job_id: str | None, file: Path | None) -> "History":
     from ops.cli.reading_progress import reading
     from ops.replaying import histories

@@ -1,0 +1,203 @@
+"""Today's code over a recorded inbox, against the facts that were recorded: one partition at a time, as a stream."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import Message
+
+from agents import offsets
+from agents.bus import consumer
+from agents.registry import codec
+from ops.reading.log import BrokerError, Log
+from ops.replaying.reading import Tell, records, silent
+from ops.replaying.rows import disk_rows
+from pipeline.codec import Codec, DecodeError
+from pipeline.ledger.policy import Policy
+from pipeline.messages.fact import Fact
+from pipeline.replay.comparison import Comparison, Divergence
+from pipeline.replay.fold import Fold
+from pipeline.replay.history import History
+from pipeline.replay.recorded import Recorded
+from pipeline.settings import Settings
+from pipeline.topology import ORCHESTRATOR_ID
+
+#: Inbox records that are folded before the facts are read up to them.
+_AT_ONCE = 5000
+#: Facts at the end of which the ledger's position is seen where it isn't kept: an old owner's repeats are fewer.
+_NEWEST = 2000
+#: Jobs that differ after which a partition is given up: there is nothing more to learn.
+MOST_DIVERGENCES = 1000
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What came of one partition; `buried` are records that were no message, or couldn't be applied."""
+
+    partition: int
+    messages: int = 0
+    buried: int = 0
+    equal: int = 0
+    repeated: int = 0
+    unjudged: dict[str, int] = field(default_factory=dict)
+    divergences: list[Divergence] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def record(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {
+            "partition": self.partition,
+            "messages": self.messages,
+            "buried": self.buried,
+            "equal": self.equal,
+            "repeated": self.repeated,
+            "not_judged": self.unjudged,
+            "divergences": [one.record() for one in self.divergences],
+            "notes": self.notes,
+        }
+
+    def conclude(self, comparison: Comparison) -> "Verdict":
+        """Take over what was compared."""
+        self.equal, self.repeated = comparison.equal, comparison.repeated
+        self.unjudged = {why: count for why, count in comparison.unjudged.items() if count}
+        self.divergences = sorted(comparison.divergences.values(), key=lambda one: one.offset)
+        return self
+
+
+def verify_history(history: History) -> Verdict:
+    """Judge the facts of a history's job; needs no server."""
+    verdict, fold = Verdict(history.partition), Fold(history.partition)
+    oldest = history.facts[0] if history.facts else None
+    lost = oldest.inbox_offset if oldest is not None and oldest.seq > 1 else 0
+    comparison = Comparison(history.begins, lost_before=lost)
+    for fact in history.facts:
+        comparison.recorded(fact)
+    for record in history.records:
+        step = fold.apply(record)
+        verdict.messages += 1
+        verdict.buried += bool(step.refused)
+        for made in step.facts:
+            if made.job_id == history.job_id:
+                comparison.made(made)
+    # exported while the ledger may have been at work: its last messages may have no facts yet
+    last = max((fact.inbox_offset for fact in history.facts), default=-1)
+    comparison.end(last + 1)
+    if not history.is_whole:
+        verdict.notes.append(f"the inbox began at offset {history.begins}: what came before is not known")
+    return verdict.conclude(comparison)
+
+
+def verify(
+    settings: Settings,
+    partitions: Sequence[int] | None = None,
+    since: int | None = None,
+    until: int | None = None,
+    tell: Tell = silent,
+) -> Iterator[Verdict]:
+    """Yield the verdict on each partition (by default all); `since` and `until` (ms) bound whose facts are compared.
+
+    The fold always begins where the inbox does: a state follows from all that came before. Raises BrokerError where
+    Kafka can't be reached.
+    """
+    topology = settings.topology
+    for number in range(topology.inbox_partitions) if partitions is None else partitions:
+        yield _Verification(settings, number, since, until, tell).run()
+
+
+class _Verification:
+    """One partition's two streams, read in turn: the inbox, and the facts up to where the inbox was read."""
+
+    def __init__(self, settings: Settings, number: int, since: int | None, until: int | None, tell: Tell) -> None:
+        self._settings = settings
+        self._number = number
+        self._since, self._until = since, until
+        self._tell = tell
+        self._codec: Codec = codec(settings)
+        self._undecoded = 0
+
+    def run(self) -> Verdict:
+        topology, number = self._settings.topology, self._number
+        with Log(self._settings) as inbox, Log(self._settings) as events, disk_rows() as rows:
+            begins, ends = inbox.bounds(topology.inbox, number)
+            committed = _committed(self._settings, number)
+            first = begins if self._since is None else inbox.since(topology.inbox, [number], self._since)[number]
+            # after the ledger's position: of what it has decided, the facts are there
+            oldest, newest = events.bounds(topology.events, number)
+            decided = self._last(events, oldest, newest) if committed is None else committed
+            verdict = Verdict(number)
+            if decided < ends:
+                verdict.notes.append(f"{ends - decided} messages were not decided when the reading began")
+            ends = min(ends, decided)
+            if self._until is not None:
+                ends = min(ends, inbox.since(topology.inbox, [number], self._until)[number])
+            facts = self._facts(records(events, topology.events, number, oldest, newest))
+            ahead = next(facts, None)
+            lost = ahead.inbox_offset if ahead is not None and oldest > 0 else 0
+            comparison = Comparison(begins, first, lost, rows)
+            ahead = self._take(comparison, facts, ahead, begins - 1)
+            fold = Fold(number, rows, self._policy(begins, verdict))
+            for count, message in enumerate(records(inbox, topology.inbox, number, begins, ends, self._tell), 1):
+                self._fold(fold, comparison, message, verdict)
+                if count % _AT_ONCE == 0:
+                    ahead = self._take(comparison, facts, ahead, message.offset())
+                    comparison.settle(message.offset())
+                    if len(comparison.divergences) > MOST_DIVERGENCES:
+                        verdict.notes.append(f"given up at offset {message.offset()}: too many jobs differ")
+                        return self._conclude(verdict, comparison)
+            self._take(comparison, facts, ahead, ends - 1)
+            comparison.end(ends)
+            return self._conclude(verdict, comparison)
+
+    def _last(self, events: Log, oldest: int, newest: int) -> int:
+        """Return the last inbox offset that the newest facts are of: all before it is decided."""
+        messages = records(events, self._settings.topology.events, self._number, max(oldest, newest - _NEWEST), newest)
+        return max((fact.inbox_offset for fact in self._facts(messages)), default=0)
+
+    def _conclude(self, verdict: Verdict, comparison: Comparison) -> Verdict:
+        if self._undecoded:
+            verdict.notes.append(f"{self._undecoded} records of jobs.events are no facts")
+        return verdict.conclude(comparison)
+
+    def _fold(self, fold: Fold, comparison: Comparison, message: Message, verdict: Verdict) -> None:
+        place = (message.offset(), message.timestamp()[1], message.key())
+        step = fold.apply(Recorded.read(self._codec, *place, message.value()))
+        verdict.messages += 1
+        verdict.buried += bool(step.refused)
+        for fact in step.facts:
+            comparison.made(fact)
+
+    def _take(self, comparison: Comparison, facts: Iterator[Fact], ahead: Fact | None, offset: int) -> Fact | None:
+        """Compare recorded facts up to those of an inbox offset; return the first beyond, None where there is none."""
+        while ahead is not None and ahead.inbox_offset <= offset:
+            comparison.recorded(ahead)
+            ahead = next(facts, None)
+        return ahead
+
+    def _facts(self, messages: Iterator[Message]) -> Iterator[Fact]:
+        for message in messages:
+            try:
+                yield Fact.of(self._codec.decode("fact", message.value()))
+            except (DecodeError, KeyError, TypeError, ValueError):
+                self._undecoded += 1
+
+    def _policy(self, begins: int, verdict: Verdict) -> Policy:
+        """Return the policy that the fold begins with: its message may have fallen to retention."""
+        if begins == 0:
+            return Policy()
+        verdict.notes.append(
+            f"the inbox begins at offset {begins}: the policy of the settings is taken until it has one"
+        )
+        known = self._settings.ledger.model_dump()
+        return Policy(**{name: known[name] for name in Policy.__dataclass_fields__})
+
+
+def _committed(settings: Settings, number: int) -> int | None:
+    """Return the inbox offset up to which the ledger has decided all; None where that isn't kept (any more)."""
+    name = settings.topology.name
+    client = consumer(settings, name("jobstream-reader"), name(ORCHESTRATOR_ID), log_level=0)
+    try:
+        return offsets.committed(client, settings.topology.inbox.name, [number]).get(number)
+    except OSError as error:
+        raise BrokerError(f"how far the ledger is can't be asked: {error}") from error
+    finally:
+        client.close()
