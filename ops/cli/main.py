@@ -8,6 +8,7 @@ import typer
 
 from ops.cli import (
     agents,
+    audit,
     cluster,
     control,
     ingest,
@@ -72,6 +73,7 @@ for _noun in (
     control,
     why,
     replay,
+    audit,
     jobs,
     topics,
     queues,

@@ -25,12 +25,18 @@ class BrokerError(OSError):
 
 
 class Log:
-    """Reads topics without a group. Every call raises BrokerError where the broker doesn't answer in time."""
+    """Reads topics without a group. Every call raises BrokerError where the broker doesn't answer in time.
 
-    def __init__(self, settings: Settings, client_id: str = "jobstream-reader") -> None:
+    One that reads many ranges, and `follows` nothing, is not kept waiting at the end of each: a fetch for what may yet
+    come holds up every other call for as long as it lasts.
+    """
+
+    def __init__(self, settings: Settings, client_id: str = "jobstream-reader", *, follows: bool = True) -> None:
         self._bootstrap = settings.kafka.bootstrap
         # the first call tells what is wrong, once; the client's own lines would say it ten times
         quiet: dict[str, Any] = {"enable.partition.eof": True, "log_level": 0, "error_cb": lambda _error: None}
+        if not follows:
+            quiet["fetch.wait.max.ms"] = 10
         self._client: Consumer = consumer(settings, settings.topology.name(client_id), **quiet)
 
     def __enter__(self) -> Self:

@@ -24,7 +24,7 @@ def from_log(settings: Settings, job_id: str, tell: Tell = silent) -> History | 
     topology = settings.topology
     partition = topology.job_partition(job_id)
     selection = Selection(job_id, codec(settings))
-    with Log(settings) as log, FactReader(settings) as reader:
+    with Log(settings, follows=False) as log, FactReader(settings) as reader:
         begins, ends = log.bounds(topology.inbox, partition)
         for message in records(log, topology.inbox, partition, begins, ends, tell):
             selection.take(message.offset(), message.timestamp()[1], message.key(), message.value())

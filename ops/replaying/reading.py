@@ -26,6 +26,8 @@ def records(log: Log, topic: Topic, partition: int, start: int, end: int, tell: 
     Raises BrokerError where a slice is not read in time: a long log may take hours, a broker that is silent may not.
     """
     what, total = f"{topic.name}/{partition}", max(0, end - start)
+    if total == 0:
+        return
     for first in range(start, end, _SLICE):
         for message in log.read(topic, partition, first, min(end, first + _SLICE), _TIMEOUT):
             done = message.offset() - start

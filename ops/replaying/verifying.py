@@ -6,12 +6,12 @@ from typing import Any
 
 from confluent_kafka import Message
 
-from agents import offsets
-from agents.bus import consumer
 from agents.registry import codec
-from ops.reading.log import BrokerError, Log
+from ops.reading.log import Log
+from ops.replaying.decided import decided as decided_of
 from ops.replaying.reading import Tell, records, silent
-from ops.replaying.rows import disk_rows
+from ops.replaying.rows import DiskRows
+from ops.replaying.store import disk_store
 from pipeline.codec import Codec, DecodeError
 from pipeline.ledger.policy import Policy
 from pipeline.messages.fact import Fact
@@ -20,7 +20,6 @@ from pipeline.replay.fold import Fold
 from pipeline.replay.history import History
 from pipeline.replay.recorded import Recorded
 from pipeline.settings import Settings
-from pipeline.topology import ORCHESTRATOR_ID
 
 #: Inbox records that are folded before the facts are read up to them.
 _AT_ONCE = 5000
@@ -117,9 +116,14 @@ class _Verification:
 
     def run(self) -> Verdict:
         topology, number = self._settings.topology, self._number
-        with Log(self._settings) as inbox, Log(self._settings) as events, disk_rows() as rows:
+        with (
+            Log(self._settings, follows=False) as inbox,
+            Log(self._settings, follows=False) as events,
+            disk_store() as store,
+        ):
+            rows = DiskRows(store)
             begins, ends = inbox.bounds(topology.inbox, number)
-            committed = _committed(self._settings, number)
+            committed = decided_of(self._settings, [number]).get(number)
             first = begins if self._since is None else inbox.since(topology.inbox, [number], self._since)[number]
             # after the ledger's position: of what it has decided, the facts are there
             oldest, newest = events.bounds(topology.events, number)
@@ -189,15 +193,3 @@ class _Verification:
         )
         known = self._settings.ledger.model_dump()
         return Policy(**{name: known[name] for name in Policy.__dataclass_fields__})
-
-
-def _committed(settings: Settings, number: int) -> int | None:
-    """Return the inbox offset up to which the ledger has decided all; None where that isn't kept (any more)."""
-    name = settings.topology.name
-    client = consumer(settings, name("jobstream-reader"), name(ORCHESTRATOR_ID), log_level=0)
-    try:
-        return offsets.committed(client, settings.topology.inbox.name, [number]).get(number)
-    except OSError as error:
-        raise BrokerError(f"how far the ledger is can't be asked: {error}") from error
-    finally:
-        client.close()

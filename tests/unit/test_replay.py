@@ -13,14 +13,15 @@ from pipeline.codec import Codec
 from pipeline.identity import family_of_hash, family_of_job
 from pipeline.ledger.policy import Policy
 from pipeline.messages.fact import Fact
-from pipeline.messages.inbox import Claim, Control, Due, Heartbeat, Held, Inbox, PolicySet, Report, Source, Tick
+from pipeline.messages.inbox import Due, Heartbeat, Held, Inbox, PolicySet, Tick
 from pipeline.replay.difference import differences
 from pipeline.replay.fold import Fold
 from pipeline.replay.history import History, HistoryError
 from pipeline.replay.job import JobStep, steps
 from pipeline.replay.recorded import Recorded
 from pipeline.replay.selection import Selection
-from tests.unit.partition_support import CODEC, HOLDER, Owner
+from tests.unit.partition_support import CODEC, Owner
+from tests.unit.replay_support import eventful, read
 
 HISTORIES = sorted((Path(__file__).parents[1] / "histories").glob("*.json"))
 NOWHERE = {"JOBSTREAM_KAFKA__BOOTSTRAP": "127.0.0.1:1", "JOBSTREAM_CONFIG": "/nonexistent.toml"}
@@ -30,10 +31,6 @@ def run(*words: str):
     return CliRunner().invoke(app, ["replay", *words], env=NOWHERE)
 
 
-def read(owner: Owner) -> list[Recorded]:
-    return [Recorded.read(CODEC, one.offset, one.timestamp, one.key, one.value) for one in owner.log]
-
-
 def history_of(owner: Owner, job: str) -> History:
     selection = Selection(job, CODEC)
     for one in owner.log:
@@ -41,38 +38,6 @@ def history_of(owner: Owner, job: str) -> History:
         selection.take(one.offset, one.timestamp, message.family.encode() if message else b"?", one.value)
     facts = tuple(fact for fact in owner.facts() if fact.job_id == job)
     return History(job, 0, selection.records(), facts, 0, len(owner.log), "1")
-
-
-def eventful(folder: Path) -> tuple[Owner, list[str]]:
-    """Play a partition with a bit of everything; return its owner and the jobs."""
-    owner = Owner(folder)
-    policy = Policy(lease_ms=2000, tick_ms=1000, retry_backoff_ms=100, window_ms=60_000, document_ms=30_000)
-    owner.send("", PolicySet("id", policy.json()))
-    lost = owner.submit("lost")
-    family = family_of_job(lost)
-    owner.send(family, Claim(lost, 1, "q", HOLDER, "c"))
-    owner.send(family, Report("started", lost, 1, HOLDER, '{"job_info": {"pid": 7}}'))
-    owner.send("", Heartbeat(HOLDER, (Held(lost, 1),)))
-    for _ in range(5):
-        owner.tick(1000)
-    owner.send(family, Report("completed", lost, 1, HOLDER))
-    done = owner.submit("done")
-    owner.finish(done)
-    owner.finish(done)
-    again = owner.submit("done", "s2")
-    failed = owner.submit("failed")
-    owner.finish(failed, "failed", error="broken")
-    source = Source("control", 0, 4)
-    owner.send(family_of_job(failed), Control("retry", failed, "me"), source=source, time=owner.now)
-    owner.send(family_of_job(failed), Control("retry", failed, "me"), source=source, time=owner.now)
-    owner.send(family_of_job(failed), Control("revoke", failed, "me", "enough"))
-    rubbish = replace(owner.append("x", Due("forget", "x", 0, 1)), value=b"\xc3\x01rubbish")
-    owner.log[-1] = rubbish
-    owner.apply([rubbish])
-    for _ in range(70):
-        owner.tick(1000)
-    owner.finish(done)
-    return owner, [lost, done, again, failed]
 
 
 def test_the_fold_makes_the_facts_that_the_orchestrator_made_and_keeps_the_same_families(tmp_path: Path) -> None:

@@ -9,11 +9,14 @@ from typer.testing import CliRunner
 
 from ops.cli import exits
 from ops.cli.main import app
+from ops.replaying.rows import DiskRows
+from ops.replaying.store import disk_store
 from pipeline.ledger.case import Case
 from pipeline.ledger.state import Family
 from pipeline.messages.fact import Fact
 from pipeline.replay import comparison as kinds
 from pipeline.replay.comparison import Comparison
+from pipeline.replay.fold import Fold
 from pipeline.replay.history import History
 
 HISTORY = Path(__file__).parents[1] / "histories" / "worker-lost.json"
@@ -143,12 +146,9 @@ def test_a_history_whose_beginning_is_lost_is_not_called_equal(tmp_path: Path) -
 
 
 def test_rows_on_disk_keep_what_rows_in_memory_keep() -> None:
-    from ops.replaying.rows import disk_rows
-
     history = History.load(HISTORY.read_bytes())
-    from pipeline.replay.fold import Fold
-
-    with disk_rows() as rows:
+    with disk_store() as store:
+        rows = DiskRows(store)
         on_disk, in_memory = Fold(history.partition, rows), Fold(history.partition)
         for record in history.records:
             assert on_disk.apply(record) == in_memory.apply(record)

@@ -1,0 +1,127 @@
+"""The audit over the log: which topics are read, in which order, and up to where what is missing is missing."""
+
+from confluent_kafka import Message
+
+from agents.registry import codec
+from ops.reading.log import Log
+from ops.replaying.decided import GATE_ID, decided, positions
+from ops.replaying.reading import Tell, records, silent
+from ops.replaying.store import DiskStore, disk_store
+from pipeline.audit.audit import Audit, Grants
+from pipeline.audit.causes import Causes
+from pipeline.audit.finding import Findings
+from pipeline.audit.taken import Taken
+from pipeline.codec import DecodeError
+from pipeline.messages.command import GRANT, Command
+from pipeline.messages.fact import Fact
+from pipeline.replay.recorded import Recorded
+from pipeline.settings import Settings
+from pipeline.topology import Topic
+
+
+def audit(settings: Settings, since: int | None = None, until: int | None = None, tell: Tell = silent) -> Findings:
+    """Return what an audit of the whole log finds; `since` and `until` (ms) bound what is read.
+
+    Raises BrokerError where Kafka can't be reached.
+    """
+    with Log(settings, follows=False) as log, disk_store() as store:
+        return _Auditing(settings, log, store, (since, until), tell).run()
+
+
+class _Auditing:
+    """One audit: commands and dead letters, then each partition's inbox and facts, then the submissions."""
+
+    def __init__(
+        self, settings: Settings, log: Log, store: DiskStore, span: tuple[int | None, int | None], tell: Tell
+    ) -> None:
+        self._settings = settings
+        self._topology = settings.topology
+        self._log = log
+        self._store = store
+        self._since, self._until = span
+        self._tell = tell
+        self._codec = codec(settings)
+        self._findings = Findings()
+        self._grants = Grants(store, self._findings)
+        self._taken = Taken(store, self._findings)
+        self._buried: dict[int, list[int]] = {}
+
+    def run(self) -> Findings:
+        """Read all, and judge."""
+        submit = self._topology.submit
+        # before the inbox is read: what was taken, and decided, by now must be found further on
+        taken = positions(self._settings, GATE_ID, submit, range(submit.partitions))
+        done = decided(self._settings, range(self._topology.inbox_partitions))
+        self._read_commands()
+        self._read_dead_letters()
+        for number in range(self._topology.inbox_partitions):
+            self._partition(number, done.get(number))
+        if self._until is not None:
+            self._findings.unjudged["whether submissions were taken: --to cuts off where they would be"] += 1
+            return self._findings
+        for number, end in taken.items():
+            begins, last = self._bounds(submit, number)
+            for message in records(self._log, submit, number, begins, min(last, end), self._tell):
+                self._taken.judge(number, message.offset())
+        return self._findings
+
+    def _partition(self, number: int, decided_to: int | None) -> None:
+        inbox, events = self._topology.inbox, self._topology.events
+        begins, ends = self._bounds(inbox, number)
+        causes = Causes(number, self._store, begins)
+        for message in records(self._log, inbox, number, begins, ends, self._tell):
+            self._findings.messages += 1
+            place = (message.offset(), message.timestamp()[1])
+            record = Recorded.read(self._codec, *place, message.key(), message.value())
+            causes.add(*place, record.message)
+        audit = Audit(number, self._store, causes, self._grants, self._findings)
+        for offset in self._buried.get(number, ()):
+            audit.buried(offset)
+        for message in records(self._log, events, number, *self._bounds(events, number, until=False), self._tell):
+            fact = self._fact(message)
+            if fact is not None and fact.inbox_offset < ends:
+                audit.add(fact)
+        # where nobody keeps how far the ledger is, all that is there counts as decided
+        audit.end(ends if decided_to is None else min(ends, decided_to))
+
+    def _bounds(self, topic: Topic, number: int, *, until: bool = True) -> tuple[int, int]:
+        begins, ends = self._log.bounds(topic, number)
+        if self._since is not None:
+            begins = self._log.since(topic, [number], self._since)[number]
+        if self._until is not None and until:
+            ends = min(ends, self._log.since(topic, [number], self._until)[number])
+        return begins, ends
+
+    def _fact(self, message: Message) -> Fact | None:
+        try:
+            return Fact.of(self._codec.decode("fact", message.value()))
+        except (DecodeError, KeyError, TypeError, ValueError):
+            self._findings.unjudged["records of jobs.events that are no facts"] += 1
+            return None
+
+    def _read_commands(self) -> None:
+        topic = self._topology.commands
+        for number in range(topic.partitions):
+            for message in records(self._log, topic, number, *self._log.bounds(topic, number), self._tell):
+                try:
+                    command = Command.of(self._codec.decode("command", message.value()))
+                except (DecodeError, KeyError, TypeError, ValueError):
+                    continue
+                if command.kind == GRANT:
+                    partition = self._topology.job_partition(command.job_id)
+                    self._grants.add(partition, command.job_id, command.attempt, command.holder)
+
+    def _read_dead_letters(self) -> None:
+        topic = self._topology.dead
+        for number in range(topic.partitions):
+            for message in records(self._log, topic, number, *self._log.bounds(topic, number), self._tell):
+                headers = dict(message.headers() or ())
+                try:
+                    name = headers["topic"].decode()
+                    partition, offset = int(headers["partition"]), int(headers["offset"])
+                except (KeyError, ValueError, AttributeError):
+                    continue
+                if name == self._topology.submit.name:
+                    self._taken.buried(partition, offset)
+                elif name == self._topology.inbox.name:
+                    self._buried.setdefault(partition, []).append(offset)
