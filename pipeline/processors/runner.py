@@ -17,22 +17,25 @@ import orjson
 ENTRY_POINTS = "jobstream.processors"
 
 
-def find(name: str) -> Callable[[dict[str, Any], dict[str, Any]], Any]:
-    """Return the function of an entry point, or the one that a dotted name leads to; raises LookupError."""
+def find(name: str, group: str = ENTRY_POINTS) -> Callable[..., Any]:
+    """Return the function of a group's entry point, or the one that a dotted name leads to; raises LookupError.
+
+    The name must come from the operator's list.
+    """
     found: Any = None
-    for point in entry_points(group=ENTRY_POINTS, name=name):
+    for point in entry_points(group=group, name=name):
         found = point.load()
     if found is None:
         module, _, attribute = name.rpartition(".")
         if not module:
-            raise LookupError(f"there is no entry point {name} in {ENTRY_POINTS}, and it is no dotted name")
+            raise LookupError(f"there is no entry point {name} in {group}, and it is no dotted name")
         try:
             found = getattr(importlib.import_module(module), attribute)
         except (ModuleNotFoundError, AttributeError) as error:
             raise LookupError(f"{name}: {error}") from error
     if not callable(found):
         raise LookupError(f"{name} is not a function")
-    function: Callable[[dict[str, Any], dict[str, Any]], Any] = found
+    function: Callable[..., Any] = found
     return function
 
 
