@@ -18,6 +18,7 @@ BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
 #: What a default that is found out at run time is called.
 _COMPUTED = {
     "JOBSTREAM_WORKER__ID": "the host's name",
+    "JOBSTREAM_TASKS__ID": "the host's name",
     "JOBSTREAM_WORKER__SLOTS": "number of CPUs",
     "JOBSTREAM_EMBEDDED__CACHE": "`JOBSTREAM_CACHE`, else `~/.cache/jobstream`",
     "JOBSTREAM_KAFKA__CLIENT": "`{}`",

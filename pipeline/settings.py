@@ -10,11 +10,12 @@ import secrets
 import socket
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from pipeline.topology import Topology
+from pipeline.topology import QUEUE_NAME, RESERVED_TASK_QUEUES, Topology
 
 CLUSTER_FILE = "cluster.toml"
 
@@ -32,6 +33,12 @@ class KafkaSettings(_Section):
     registry_timeout: float = Field(5.0, gt=0, description="seconds that a call to the registry may take")
 
 
+def _task_queue(name: str) -> str:
+    if not QUEUE_NAME.fullmatch(name) or name in RESERVED_TASK_QUEUES:
+        raise ValueError(f"{name!r} can't be a task queue: {QUEUE_NAME.pattern}, not {', '.join(RESERVED_TASK_QUEUES)}")
+    return name
+
+
 class TopicSettings(_Section):
     """Numbers that are fixed once the topics exist."""
 
@@ -39,6 +46,12 @@ class TopicSettings(_Section):
     inbox_partitions: int = Field(2, ge=1, le=1000, description="of inbox, reports, control, events and changelogs")
     submit_partitions: int = Field(8, ge=1, le=1000, description="of jobs.submit")
     commands_partitions: int = Field(4, ge=1, le=1000, description="of workers.commands: at least 1 per 16 workers")
+    task_queues: tuple[Annotated[str, AfterValidator(_task_queue)], ...] = Field(
+        ("default",), description="queues of tasks: each has its topic `tasks.<queue>`"
+    )
+    task_partitions: int = Field(
+        1, ge=1, le=1000, description="of each tasks.<queue>: 1 with share groups, else as many as run tasks at once"
+    )
     replication: int = Field(1, ge=1, le=9, description="copies of each partition")
 
 
@@ -177,6 +190,42 @@ class ImageSettings(_Section):
     need_digest: bool = Field(False, description="load no archive whose URL lacks #sha256=…")
 
 
+class TaskSettings(_Section):
+    """A task worker: light Python functions without containers (decision 017)."""
+
+    id: str = Field(
+        default_factory=socket.gethostname, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}$", description="worker id"
+    )
+    queues: tuple[str, ...] = Field(("default",), description="queues whose tasks it takes, of topics.task_queues")
+    slots: int = Field(2, ge=1, le=64, description="tasks of each queue at once")
+    functions: tuple[str, ...] = Field(
+        ("echo", "sleep"), description="what tasks may call: entry points of jobstream.tasks, or dotted names"
+    )
+    source: str = Field(
+        "share", pattern="^(share|group)$", description="how records are taken: a share group, or a consumer group"
+    )
+    lock_ms: int = Field(
+        60_000,
+        ge=15_000,
+        le=540_000,
+        description="ms that a record is held at most; the same on all workers of a queue",
+    )
+    time_limit: float = Field(30.0, gt=0, description="s that a function may take where its task doesn't say")
+    kill_grace: float = Field(2.0, ge=0, le=60, description="s between SIGTERM and SIGKILL of a function")
+    grace: float = Field(10.0, ge=0, description="s that running functions get when the worker is told to stop")
+    max_attempts: int = Field(3, ge=1, le=20, description="attempts of a task that doesn't say")
+    max_deliveries: int = Field(
+        5, ge=1, le=7, description="times that an attempt is begun, if its worker dies each time, until it is given up"
+    )
+    retry_backoff_ms: int = Field(1000, ge=0, description="ms before the second attempt; doubles with each")
+    retry_backoff_max_ms: int = Field(300_000, ge=0, description="ms, the longest back-off")
+    result_kib: int = Field(64, ge=0, le=256, description="KiB of a result that are kept; a longer one isn't")
+    keep_failed: bool = Field(False, description="keep the directories of all failed tasks, as if each asked for it")
+    keep: float = Field(86_400.0, ge=0, description="s that kept directories stay")
+    environment: tuple[str, ...] = Field((), description="variables of the worker that functions get too")
+    session_ms: int = Field(10_000, ge=6000, description="ms until a dead worker's place in a consumer group is free")
+
+
 class SinkSettings(_Section):
     """The sink (design §10)."""
 
@@ -207,6 +256,7 @@ class EmbeddedSettings(_Section):
         description="downloads, shared by all projects",
     )
     workers: int = Field(1, ge=0, le=64, description="workers that `jobstream up` starts")
+    task_workers: int = Field(0, ge=0, le=64, description="task workers that `jobstream up` starts")
 
 
 class Settings(BaseSettings):
@@ -227,6 +277,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     inputs: InputSettings = InputSettings()
     images: ImageSettings = ImageSettings()
+    tasks: TaskSettings = Field(default_factory=TaskSettings)
     sink: SinkSettings = SinkSettings()
     embedded: EmbeddedSettings = Field(default_factory=EmbeddedSettings)
 

@@ -16,6 +16,8 @@ KIB = 1024
 
 #: Queue names (design §3); a queue's name is part of its topic's name.
 QUEUE_NAME = re.compile(r"[a-z0-9._-]{1,80}")
+#: Topics beside those of the task queues, which are called alike.
+RESERVED_TASK_QUEUES = frozenset({"retry", "events"})
 
 #: Largest submission taken (bytes); larger inputs travel by reference.
 SUBMISSION_LIMIT = 256 * KIB
@@ -99,6 +101,8 @@ class Topology:
     inbox_partitions: int = 8
     submit_partitions: int = 8
     commands_partitions: int = 4
+    task_queues: tuple[str, ...] = ("default",)
+    task_partitions: int = 1
     replication: int = 1
 
     def name(self, base: str) -> str:
@@ -187,6 +191,22 @@ class Topology:
             extra=_LOGS,
         )
 
+    def tasks(self, queue: str) -> Topic:
+        """Tasks that wait in a queue. One partition for share groups, where a busy member keeps others from its own."""
+        return self._topic(f"tasks.{queue}", self.task_partitions, "task id", "anyone", "task", 7 * DAY_MS)
+
+    @property
+    def task_retries(self) -> Topic:
+        """Attempts that may not be taken before their time; a tombstone once one is in its queue."""
+        return self._topic(
+            "tasks.retry", 1, "task id/attempt", "task workers", "task", None, compacted=True, extra=_RUN_TOPIC
+        )
+
+    @property
+    def task_events(self) -> Topic:
+        """What happened to tasks."""
+        return self._topic("tasks.events", self.inbox_partitions, "task id", "task workers", "task_fact", 90 * DAY_MS)
+
     def changelogs(self) -> list[Topic]:
         """Return the changelog topics of the ledger's tables."""
         return [
@@ -218,6 +238,9 @@ class Topology:
             self.datasets,
             self.dead,
             self.logs,
+            *(self.tasks(queue) for queue in self.task_queues),
+            self.task_retries,
+            self.task_events,
             *self.changelogs(),
         ]
 
