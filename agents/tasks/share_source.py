@@ -76,7 +76,8 @@ class ShareSource:
         failed = [answer for answer in answers.values() if answer is not None]
         for answer in failed:
             log.warning("%s[%d]@%d: %s", message.topic(), message.partition(), message.offset(), answer)
-        return not failed
+        # none at all: the client has let go of the record by itself
+        return bool(answers) and not failed
 
 
 def group_of(settings: Settings, queue: str) -> str:
