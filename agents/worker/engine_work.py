@@ -52,6 +52,7 @@ class EngineWork:
             root=WorkRoot(settings.work_root, worker.id),
             worker=worker.id,
             worker_config=config,
+            datasets_file=worker.datasets_file,
             url=config.jobs_url(str(host_facts().get("hysds_public_ip"))) if config else None,
             grace=worker.kill_grace,
             user=worker.user if in_containers else None,

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,8 +89,15 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def command_line(self, spec: RunSpec) -> list[str]:
-        """Return the command that a person would type to run the same by hand; raises EngineError if refused."""
+    def command_line(self, spec: RunSpec, withheld: Collection[str] = ()) -> list[str]:
+        """Return the command that a person would type to run the same by hand; raises EngineError if refused.
+
+        The values of the variables `withheld` are not in it: they are those of who types it.
+        """
+
+    def environment(self, spec: RunSpec) -> Mapping[str, str]:
+        """Return the whole environment that who types the command line needs for it; empty where it holds it itself."""
+        return {}
 
     async def image_id(self, image: str | None) -> str | None:
         """Return the id of the image that this name stands for now, None for an engine without images.

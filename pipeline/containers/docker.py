@@ -7,7 +7,7 @@ never the engine's socket.
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from pipeline.containers.mounts import MountPolicy
 from pipeline.containers.output import Outputs
 from pipeline.containers.ownership import default_user, give, parse_user
 from pipeline.containers.pump import Pump
+from pipeline.containers.run_line import run_line
 from pipeline.containers.spec import Labels, Mount, RunSpec
 from pipeline.containers.threads import in_thread
 from pipeline.containers.watch import Watch
@@ -124,25 +125,9 @@ class DockerEngine(Engine):
                 client.close()
         self._quick = self._patient = None
 
-    def command_line(self, spec: RunSpec) -> list[str]:
-        """Return a `docker run` of the same container, to be removed when it ends."""
-        made = self.describe(spec)
-        line = [*self._program(), "run", "--rm", "--init", "--read-only", "--cap-drop", "ALL"]
-        line += ["--security-opt", "no-new-privileges:true", "--network", str(made["network_mode"])]
-        line += [
-            "--user",
-            str(made["user"]),
-            "--memory",
-            str(made["mem_limit"]),
-            "--memory-swap",
-            str(made["mem_limit"]),
-        ]
-        line += ["--cpus", f"{spec.cpus:g}", "--pids-limit", str(spec.pids_limit), "--shm-size", str(made["shm_size"])]
-        line += [word for path, how in _tmpfs(spec).items() for word in ("--tmpfs", f"{path}:{how}")]
-        line += [word for bind in self._binds(spec) for word in ("--mount", _bind_option(bind))]
-        line += [word for name, value in _environment(spec).items() for word in ("--env", f"{name}={value}")]
-        line += ["--workdir", str(spec.working_dir), str(spec.image), *spec.argv]
-        return line
+    def command_line(self, spec: RunSpec, withheld: Collection[str] = ()) -> list[str]:
+        """Return a `run` of the same container, to be removed when it ends."""
+        return run_line(self._program(), self._parameters(spec), str(spec.image), spec.argv, withheld)
 
     def describe(self, spec: RunSpec) -> dict[str, object]:
         """See Engine; the names are those of the Docker SDK, without the environment. Raises RefusedError."""
@@ -194,7 +179,8 @@ class DockerEngine(Engine):
         return None
 
     def _program(self) -> list[str]:
-        return ["docker"]
+        url = self._base_url or os.environ.get("DOCKER_HOST")
+        return ["docker", *(["--host", url] if url else [])]
 
     def _ulimits(self) -> list[Ulimit]:
         return [Ulimit(name="core", soft=0, hard=0)]
@@ -308,9 +294,3 @@ def _environment(spec: RunSpec) -> dict[str, str]:
 
 def _tmpfs(spec: RunSpec) -> dict[str, str]:
     return {"/tmp": f"rw,nosuid,nodev,exec,mode=1777,size={max(spec.memory_mib // 2, 1)}m"}  # noqa: S108
-
-
-def _bind_option(bind: Bind) -> str:
-    fields = ["type=bind", f"source={bind['Source']}", f"target={bind['Target']}"]
-    fields += ["readonly"] if bind["ReadOnly"] else []
-    return ",".join(f'"{field}"' if "," in field else field for field in fields)

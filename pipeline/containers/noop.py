@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Collection
 
 from pipeline.containers.base import Engine, Orphan, Running
 from pipeline.containers.errors import EngineError
@@ -25,7 +26,7 @@ class NoopEngine(Engine):
         """Return none: nothing outlives the worker."""
         return []
 
-    def command_line(self, spec: RunSpec) -> list[str]:
+    def command_line(self, spec: RunSpec, withheld: Collection[str] = ()) -> list[str]:
         """Return a command that does as much."""
         return ["sleep", f"{_duration(spec):g}"]
 

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import threading
 import uuid
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,9 +53,13 @@ class ProcessEngine(Engine):
         """See Engine; a run whose processes could not be killed keeps its record and is not named."""
         return await in_thread(self._reap, worker, holder)
 
-    def command_line(self, spec: RunSpec) -> list[str]:
+    def command_line(self, spec: RunSpec, withheld: Collection[str] = ()) -> list[str]:
         """Return the command itself."""
         return list(spec.argv)
+
+    def environment(self, spec: RunSpec) -> dict[str, str]:
+        """See Engine."""
+        return environment(spec)
 
     async def _start(self, spec: RunSpec) -> Running:
         return await in_thread(self._launch, spec)

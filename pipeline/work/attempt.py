@@ -115,7 +115,7 @@ class _Attempt:
         self._labels = labels
         self._task_id = task_id
         self._stop = stop
-        self.conclusion = Conclusion(document, place, datetime.now(UTC))
+        self.conclusion = Conclusion(document, place, datetime.now(UTC), task_id)
 
     async def live(self, seams: _Seams) -> None:
         """Go through the attempt's life, as far as it gets."""
@@ -151,7 +151,7 @@ class _Attempt:
         if path is None or conclusion.stopped or not processors:
             return
         await in_thread(conclusion.read_context, path)
-        job = conclusion.ended_job(self._task_id)
+        job = conclusion.ended_job()
         calling = chain.after(processors, path, job, conclusion.context, self._place.processor_timeout)
         try:
             errors = await self._unless_stopped(calling)
@@ -168,7 +168,7 @@ class _Attempt:
         if not processors:
             return True
         conclusion = self.conclusion
-        job = conclusion.job(self._task_id)
+        job = conclusion.job()
         calling = chain.before(processors, directory, job, conclusion.context, self._place.processor_timeout)
         try:
             said = await self._unless_stopped(calling)
@@ -201,13 +201,12 @@ class _Attempt:
     def _write_files(self, directory: Path, spec: RunSpec) -> None:
         engine = self._place.engine
         files.write_json(directory / files.CONTEXT, self.conclusion.context)
-        files.write_json(directory / files.JOB, self.conclusion.job(self._task_id))
+        files.write_json(directory / files.JOB, self.conclusion.job())
         specs = [spec, *(request.of_dependency(spec, one) for one in self.conclusion.dependencies)]
         # an image that is both the job's own and a dependency is shown as the job's own
         if params := {one.image: made for one in reversed(specs) if (made := engine.describe(one))}:
             files.write_json(directory / files.DOCKER_PARAMS, params)
-        line = engine.command_line(spec)
-        files.write(directory / files.RUN_SCRIPT, run_script.render(directory, spec.env, line), 0o755)
+        files.write(directory / files.RUN_SCRIPT, run_script.render(spec, engine), 0o755)
 
     def _command(self) -> commands.Command:
         try:

@@ -27,9 +27,10 @@ _SHOWN = 2048
 class Conclusion:
     """Filled by the attempt; `result` closes the directory and may be called whatever state the attempt got to."""
 
-    def __init__(self, document: Mapping[str, Any], place: Place, start: datetime) -> None:
+    def __init__(self, document: Mapping[str, Any], place: Place, start: datetime, task_id: str) -> None:
         """Begin at `start`."""
         self._document = document
+        self._task_id = task_id
         self._place = place
         self._start = start
         self._directory: WorkDirectory | None = None
@@ -49,6 +50,8 @@ class Conclusion:
             "public_ip": place.facts.get("hysds_public_ip"),
             "facts": dict(place.facts),
         }
+        if place.datasets_file is not None:
+            self.job_info["datasets_cfg_file"] = str(place.datasets_file)
 
     @property
     def failed(self) -> bool:
@@ -70,7 +73,7 @@ class Conclusion:
         root = self._place.root
         self._directory = root.create(labels.job, labels.attempt, self._start)
         path = self._directory.path
-        self.job_info["job_dir"] = str(path)
+        self.job_info.update(job_dir=str(path), context_file=str(path / files.CONTEXT))
         if self._place.url:
             self.job_info["job_url"] = f"{self._place.url.rstrip('/')}/{root.relative(path)}"
         return path
@@ -112,19 +115,19 @@ class Conclusion:
         """Note why the attempt fails; the first reason stays."""
         self._failure = self._failure or failure
 
-    def ended_job(self, task_id: str) -> dict[str, Any]:
+    def ended_job(self) -> dict[str, Any]:
         """Return the job's document as post-processors see it: with how it ended, as far as that is known by then."""
-        made = self.job(task_id)
+        made = self.job()
         made["job_info"] = {**made["job_info"], "status": self._exit_status()}
         failure = self._failure
         return {**made, "status": self._status().value, **({"error": failure.error} if failure else {})}
 
-    def job(self, task_id: str = "") -> dict[str, Any]:
+    def job(self) -> dict[str, Any]:
         """Return the job's document as `_job.json` shows it."""
         info = {**(self._document.get("job_info") or {}), **self.job_info}
-        task = {"task_id": task_id} if task_id else {}
+        named = {"task_id": self._task_id, "container_image_id": self.image_id}
         images = {"dependency_images": self.dependencies} if self.dependencies else {}
-        return {**self._document, **task, **images, "container_image_id": self.image_id, "job_info": info}
+        return {**self._document, **named, **images, "job_info": info}
 
     def result(self) -> Result:
         """Read back what the job left, write the last files, close the directory, and return the result."""
@@ -223,7 +226,8 @@ class Conclusion:
 
     def _close(self, directory: WorkDirectory) -> None:
         with suppress(OSError):
-            files.write(directory.path / files.EXIT_CODE, f"{self.job_info['status']}\n".encode())
+            code = f"{self.job_info['status']}\n".encode()
+            files.write_held(directory.path / files.EXIT_CODE_HOLD, directory.path / files.EXIT_CODE, code)
         with suppress(OSError):
             files.write_json(directory.path / files.JOB, self.job())
         try:

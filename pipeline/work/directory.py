@@ -8,6 +8,7 @@ import contextlib
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,8 @@ from urllib.parse import quote
 from pipeline.work import files
 from pipeline.work.errors import AttemptError, Category
 
+#: What an exit code that was never written would be (spec §7); no exit code takes more bytes.
+_HELD = b"255\n"
 _JOB_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+@=-]{0,199}")
 
 
@@ -29,15 +32,21 @@ class WorkDirectory:
     entry: Path
 
     def close(self) -> None:
-        """Turn `.running` into `.done` with the time, whatever the job did to either; raises OSError."""
+        """Turn `.running` into `.done` with the time, whatever the job did to either; raises OSError.
+
+        On a full disk `.done` has the time when the directory was opened.
+        """
         if self.path.is_dir():
-            done = self.path / files.DONE
-            if done.is_dir() and not done.is_symlink():
-                shutil.rmtree(done)
-            files.write(done, _now().encode())
-            running = self.path / files.RUNNING
-            if running.is_dir() and not running.is_symlink():
-                shutil.rmtree(running)
+            done, running = self.path / files.DONE, self.path / files.RUNNING
+            _remove_folder(done)
+            try:
+                files.write(done, _now().encode())
+            except OSError:
+                # a name fits where a file doesn't, and without it the directory would never make room
+                if not stat.S_ISREG(running.lstat().st_mode):
+                    raise
+                running.replace(done)
+            _remove_folder(running)
             running.unlink(missing_ok=True)
         self.entry.unlink(missing_ok=True)
 
@@ -54,21 +63,27 @@ class WorkRoot:
         """Make the directory of an attempt that starts now.
 
         Raises AttemptError for a job id that is no plain name, and if the directory exists (a directory is never
-        used twice) or can't be made.
+        used twice) or can't be made; one that was made but can't be used is closed.
         """
         name = name_of(job_id, attempt)
         path = self.root / "jobs" / when.astimezone(UTC).strftime("%Y/%m/%d/%H/%M") / name
-        entry = self._open / name
+        made = WorkDirectory(path, self._open / name)
         try:
             self._open.mkdir(parents=True, exist_ok=True)
-            files.write(entry, os.fsencode(path))
+            files.write(made.entry, os.fsencode(path))
             path.parent.mkdir(parents=True, exist_ok=True)
             path.mkdir()
+        except OSError as error:
+            raise _unusable(path, error) from error
+        try:
             path.chmod(0o755)
             files.write(path / files.RUNNING, _now().encode())
+            files.write(path / files.EXIT_CODE_HOLD, _HELD)
         except OSError as error:
-            raise AttemptError(f"no work directory {path}: {error.strerror}", Category.WORK_DIR) from error
-        return WorkDirectory(path, entry)
+            with contextlib.suppress(OSError):
+                made.close()
+            raise _unusable(path, error) from error
+        return made
 
     def leftovers(self) -> Iterator[WorkDirectory]:
         """Yield the directories that this worker opened and did not close: call it before the first `create`."""
@@ -93,6 +108,16 @@ def opened_by(root: Path, worker: str, name: str) -> WorkDirectory | None:
     """Return the directory that a worker has open, or left so, by its name; None if it has none."""
     entry = _list_of(root, worker) / name
     return _listed(entry) if entry.is_file() else None
+
+
+def _unusable(path: Path, error: OSError) -> AttemptError:
+    return AttemptError(f"no work directory {path}: {error.strerror}", Category.WORK_DIR)
+
+
+def _remove_folder(path: Path) -> None:
+    """Remove what a job may have made in a file's place."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
 
 
 def _list_of(root: Path, worker: str) -> Path:

@@ -13,6 +13,8 @@ import orjson
 RUNNING, DONE = ".running", ".done"
 JOB, CONTEXT, DOCKER_PARAMS, RUN_SCRIPT = "_job.json", "_context.json", "_docker_params.json", "_run.sh"
 STDOUT, STDERR, EXIT_CODE, PID = "_stdout.txt", "_stderr.txt", "_exit_code", "_pid"
+#: Takes the room that the exit code will need, so that it can be written on a full disk too.
+EXIT_CODE_HOLD = ".exit_code_hold"
 ALT_ERROR, ALT_TRACEBACK = "_alt_error.txt", "_alt_traceback.txt"
 ALT_MSG, ALT_MSG_DETAILS = "_alt_msg.txt", "_alt_msg_details.txt"
 
@@ -54,6 +56,28 @@ def read(path: Path, limit: int) -> bytes | None:
         with contextlib.suppress(OSError):
             return file.read(limit)
     return None
+
+
+def write_held(hold: Path, path: Path, data: bytes) -> None:
+    """Put a file in place by way of one that was written before and is no shorter, so that no disk is needed for it.
+
+    Where that one isn't a file of its own any more, the file is written anew. Raises OSError.
+    """
+    try:
+        descriptor = os.open(hold, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        write(path, data)
+        return
+    with os.fdopen(descriptor, "wb", buffering=0) as file:
+        found = os.fstat(descriptor)
+        ours = stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_size >= len(data)
+        if ours:
+            file.write(data)
+            file.truncate(len(data))
+    if ours:
+        hold.replace(path)
+    else:
+        write(path, data)
 
 
 def append(path: Path, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pipeline.containers.base import Engine
@@ -48,6 +49,8 @@ class Place:
     grace: float = 5.0
     #: `uid:gid` of the commands; None leaves it to the engine.
     user: str | None = None
+    #: The rules by which products are published, for `job_info` to name; None: nothing is published.
+    datasets_file: Path | None = None
     #: What work directories' URLs begin with, such as `http://host:8085`; None: no URLs.
     url: str | None = None
     #: Seconds that bringing the inputs, and publishing the products, may each take.
