@@ -153,6 +153,14 @@ class WorkerSettings(_Section):
     triage_partition: str | None = Field(
         None, pattern="^[A-Za-z0-9%._-]{1,40}$", description="strftime format in the index's name of triage datasets"
     )
+    metadata: str = Field(
+        "auto",
+        pattern=r"^(auto|off|http://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?/?)$",
+        description="URL of EC2's metadata service; auto: the usual one where the machine is EC2's; off: none",
+    )
+    notice_check: float = Field(
+        5.0, ge=0, description="s between two looks whether a spot instance will be taken away; 0: it is not looked for"
+    )
     drain_failures: int = Field(11, ge=0, description="failures of the last drain_runs that drain the worker; 0: never")
     drain_runs: int = Field(12, ge=1, description="runs that are looked at for that, at least one a slot")
     drain_window: float = Field(86_400.0, gt=0, description="s after which a run is not looked at any more")

@@ -28,6 +28,9 @@ from ops.embedded.kafka import EmbeddedKafka
 from pipeline.settings import CLUSTER_FILE, Settings
 from tests.waiting import PATIENCE
 
+#: wherever tests run, they ask nobody about the machine
+os.environ.setdefault("JOBSTREAM_WORKER__METADATA", "off")
+
 PROJECT = Path(__file__).resolve().parent.parent
 CONTAINERS = PROJECT / "ops" / "containers"
 #: not below pytest's own temporary folder, which is closed to the user that Elasticsearch runs as

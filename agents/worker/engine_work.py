@@ -3,12 +3,13 @@
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from agents.orphans import Orphans
 from agents.stores import product_store
+from agents.worker.cloud import Cloud
 from agents.worker.images import Images
 from agents.worker.logs import LogShipper
 from agents.worker.preparing import Preparing
@@ -41,10 +42,14 @@ _STAGING_KEPT = 7 * 86_400.0
 class EngineWork:
     """Runs attempts in the engine that the settings name."""
 
-    def __init__(self, settings: Settings, holder: str) -> None:
-        """Read the configuration files; raises ValueError for one that is wrong, OSError for directories."""
+    def __init__(self, settings: Settings, holder: str, cloud: Cloud | None = None) -> None:
+        """Read the configuration files; raises ValueError for one that is wrong, OSError for directories.
+
+        `cloud` is what else is known of the machine, looked at before each attempt.
+        """
         worker = settings.worker
         self._holder = holder
+        self._cloud = cloud or Cloud()
         in_containers = worker.engine != "process"
         config = _worker_config(settings)
         self._place = Place(
@@ -53,7 +58,6 @@ class EngineWork:
             worker=worker.id,
             worker_config=config,
             datasets_file=worker.datasets_file,
-            url=config.jobs_url(str(host_facts().get("hysds_public_ip"))) if config else None,
             grace=worker.kill_grace,
             user=worker.user if in_containers else None,
             transfer_timeout=worker.transfer_timeout,
@@ -94,7 +98,7 @@ class EngineWork:
         try:
             result = await run_attempt(
                 assignment.document,
-                self._place,
+                self._place_now(),
                 attempt=assignment.attempt,
                 holder=assignment.holder,
                 task_id=str(assignment.document.get("task_id") or task_id(assignment.job_id, assignment.attempt)),
@@ -140,6 +144,12 @@ class EngineWork:
         for note in published.notes:
             log.info("job %s, attempt %d: %s", assignment.job_id, assignment.attempt, note)
         return published.products_staged
+
+    def _place_now(self) -> Place:
+        """Return the place with what is known of its host by now."""
+        facts = host_facts(self._cloud.facts)
+        config = self._place.worker_config
+        return replace(self._place, facts=facts, url=config.jobs_url(facts["hysds_public_ip"]) if config else None)
 
     def _close_leftovers(self) -> None:
         for directory in self._place.root.leftovers():

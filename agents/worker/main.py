@@ -5,6 +5,7 @@ import logging
 import signal
 
 from agents.logging import configure
+from agents.worker.cloud import Cloud
 from agents.worker.exits import Exit
 from agents.worker.heartbeat import PER_LEASE
 from agents.worker.identity import Seat, TakenError
@@ -40,7 +41,8 @@ def run(settings: Settings) -> int:
         log.error("can't start: %s", error)
         return Exit.TAKEN
     try:
-        return asyncio.run(_live(settings, seat.holder, _work(settings, seat.holder)))
+        cloud = Cloud()
+        return asyncio.run(_live(settings, seat.holder, _work(settings, seat.holder, cloud), cloud))
     except MisconfiguredError as error:
         log.error("can't start: %s", error)
         return Exit.MISCONFIGURED
@@ -65,7 +67,7 @@ def check(settings: Settings) -> None:
         raise MisconfiguredError(f"no engine {worker.engine!r} (there are: {', '.join(engine_names())})")
 
 
-def _work(settings: Settings, holder: str) -> Work:
+def _work(settings: Settings, holder: str, cloud: Cloud) -> Work:
     if settings.worker.engine == NOOP:
         return NoWork()
     # only who runs commands pays for what runs them
@@ -73,13 +75,13 @@ def _work(settings: Settings, holder: str) -> Work:
     from agents.worker.engine_work import EngineWork
 
     try:
-        return SeatedWork(EngineWork(settings, holder), settings)
+        return SeatedWork(EngineWork(settings, holder, cloud), settings)
     except (ValueError, OSError) as error:
         raise MisconfiguredError(str(error)) from error
 
 
-async def _live(settings: Settings, holder: str, work: Work) -> Exit:
-    worker = Worker(settings, holder, work)
+async def _live(settings: Settings, holder: str, work: Work, cloud: Cloud) -> Exit:
+    worker = Worker(settings, holder, work, cloud)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)

@@ -11,6 +11,7 @@ from agents.announcing import Announcer
 from agents.bus import DeliveryError, Publisher
 from agents.registry import codec
 from agents.worker.actor import now_ms
+from agents.worker.cloud import Cloud, CloudWatch, metadata_service
 from agents.worker.commands import Ear, Listener
 from agents.worker.crew import Crew
 from agents.worker.documents import Documents
@@ -46,8 +47,8 @@ FAREWELL = 3.0
 class Worker:
     """One process, under one holder name, from its start to its exit code."""
 
-    def __init__(self, settings: Settings, holder: str, work: Work) -> None:
-        """Make the actors; nothing is started, and no broker needed, yet."""
+    def __init__(self, settings: Settings, holder: str, work: Work, cloud: Cloud) -> None:
+        """Make the actors; nothing is started, and no broker needed, yet; `cloud` gets what is learnt."""
         topology, worker = settings.topology, settings.worker
         self._settings = settings
         self._work = work
@@ -68,7 +69,9 @@ class Worker:
         warden = Warden(self._publisher, topology, self._rack, tolerance(worker))
         to_each = (self._rack, reporter, self._documents, work, worker.id, announcer, warden)
         slots = (Slot(*to_each) for _ in range(worker.slots))
-        self._crew = Crew(self._gave_up, self._status, heart, *slots, self._listener)
+        service = metadata_service(worker)
+        watch = (CloudWatch(service, cloud, self._rack, worker.notice_check),) if service else ()
+        self._crew = Crew(self._gave_up, self._status, heart, *slots, self._listener, *watch)
         self._exit = Exit.OK
         self._asked = False
         self._told = asyncio.Event()

@@ -188,7 +188,15 @@ def worker(settings: Settings, folder: Path, **of_worker: Any) -> Iterator[Proce
         "JOBSTREAM_TOPICS__COMMANDS_PARTITIONS": str(settings.topics.commands_partitions),
         "JOBSTREAM_WORKER__ID": WORKER,
     }
-    defaults = {"engine": "noop", "slots": 2, "status_ms": 500, "heartbeat_ms": 300, "grace": 5, "kill_grace": 1}
+    defaults = {
+        "engine": "noop",
+        "slots": 2,
+        "status_ms": 500,
+        "heartbeat_ms": 300,
+        "grace": 5,
+        "kill_grace": 1,
+        "metadata": "off",
+    }
     for name, value in (defaults | of_worker).items():
         environment[f"JOBSTREAM_WORKER__{name.upper()}"] = str(value)
     with log.open("wb") as out:
