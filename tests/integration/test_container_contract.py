@@ -36,6 +36,12 @@ async def test_a_missing_image_is_named(enclosed: Bench) -> None:
     assert "jobstream/no-such-image:9" in str(outcome.error)
 
 
+async def test_the_image_that_was_looked_up_is_run_whatever_its_name_stands_for_by_now(enclosed: Bench) -> None:
+    image = await enclosed.engine.image_id(enclosed.sh("true").image)
+    outcome = await enclosed.engine.run(enclosed.sh("true", image="jobstream/moved:1", image_id=image))
+    assert (outcome.succeeded, outcome.image_id) == (True, image)
+
+
 async def test_no_image_at_all_is_an_error(enclosed: Bench) -> None:
     assert "image" in str((await enclosed.engine.run(enclosed.sh("true", image=None))).error)
 
