@@ -1,12 +1,12 @@
 # Everyday commands; `make help` lists them. Each needs nothing but Python 3.11+, make, and what `make setup` installs.
 .DEFAULT_GOAL := help
-.PHONY: help setup fetch demo test lint format bench lock images clean
+.PHONY: help setup fetch demo test lint format bench bench-worker lock images clean
 PY := .venv/bin/python
 # how many tests run at once, each with servers of its own (1.5 GiB); they wait more than they work
 TEST_WORKERS ?= 3
 
 help: ## say what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: ## make .venv with the pinned packages; again only when they change
 	@ops/setup.sh
@@ -33,6 +33,9 @@ format: setup ## put the code into the format that lint checks
 
 bench: setup ## measure throughput and latency on this machine
 	@$(PY) -m ops.bench
+
+bench-worker: setup ## measure what a worker adds to a container (needs Docker), and how busy its slots are
+	@$(PY) -m ops.bench.worker
 
 lock: setup ## for maintainers: solve Python's and the servers' dependencies anew
 	.venv/bin/pip-compile -q --all-extras --allow-unsafe --generate-hashes --no-emit-find-links --no-emit-index-url \

@@ -1,5 +1,7 @@
-"""`make bench`: what the control path costs, measured with jobs that run nothing.
+"""What things cost on this machine: `make bench` the control path, `make bench-worker` the running of jobs.
 
-An installation of its own on free ports; throughput, latency at a steady rate, how busy the slots stay behind a burst,
-and where an orchestrator's time goes. May import everything; nothing imports it.
+The control path with jobs that run nothing: throughput, latency at a steady rate, how busy the slots stay behind a
+burst, and where an orchestrator's time goes. The worker with jobs that do nothing or sleep: what it adds to a
+container, and how busy its slots are. Each on an installation of its own, on free ports. May import everything;
+nothing imports it.
 """

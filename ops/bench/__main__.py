@@ -3,7 +3,6 @@
 import json
 import shutil
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,13 +10,13 @@ from typing import Annotated, Any
 import psutil
 import typer
 
-from ops.bench.measure import BenchError, burst, latency, throughput
+from ops.bench.errors import BenchError
+from ops.bench.installation import say, settings_of, tell
+from ops.bench.measure import burst, latency, throughput
 from ops.bench.profile import Profile
 from ops.cluster.file import Plan
 from ops.cluster.installation import Cluster, ClusterError
-from ops.cluster.steps import Step, StepState
 from ops.embedded.errors import EmbeddedError
-from pipeline.settings import Settings
 
 _WARM_UP = 1000
 _PROFILE_SECONDS = 10
@@ -56,41 +55,29 @@ def main(
       python -m ops.bench --jobs 20000 --burst 20000
     """
     shutil.rmtree(home, ignore_errors=True)
-    settings = _settings(home, slots)
+    settings = settings_of(home, slots)
     cluster = Cluster(settings, Plan(workers=1, engine="noop"))
     try:
-        cluster.up(_tell)
+        cluster.up(tell)
         figures = _run(cluster, Measurements(jobs, rate, seconds, slots, burst_of, profile))
     except (BenchError, ClusterError, EmbeddedError) as error:
         sys.exit(f"bench: {error}")
     finally:
-        cluster.down(_tell, timeout=20.0)
+        cluster.down(tell, timeout=20.0)
     print(json.dumps(figures))
-
-
-def _settings(home: Path, slots: int) -> Settings:
-    given = Settings()
-    ports = dict.fromkeys(("kafka_port", "controller_port", "elasticsearch_port", "transport_port"), 0)
-    return given.model_copy(
-        update={
-            "home": home.resolve(),
-            "embedded": given.embedded.model_copy(update=ports),
-            "worker": given.worker.model_copy(update={"slots": slots}),
-        }
-    )
 
 
 def _run(cluster: Cluster, plan: Measurements) -> dict[str, Any]:
     settings = cluster.settings
-    _say(f"warming up: {_WARM_UP} jobs")
-    throughput(settings, _WARM_UP, _say)
+    say(f"warming up: {_WARM_UP} jobs")
+    throughput(settings, _WARM_UP, say)
     # before the throughput, which leaves the index behind, and that takes time from the others until it has caught up
-    _say(f"latency: {plan.rate:g} jobs a second for {plan.seconds} s")
-    delays = latency(settings, int(plan.rate * plan.seconds), plan.rate, _say)
+    say(f"latency: {plan.rate:g} jobs a second for {plan.seconds} s")
+    delays = latency(settings, int(plan.rate * plan.seconds), plan.rate, say)
     before = _cpu(cluster)
-    _say(f"throughput: {plan.jobs} jobs at once, {plan.slots} slots")
-    figures = throughput(settings, plan.jobs, _say) | delays
-    _say(f"CPU in it (s): {_spent(before, _cpu(cluster))}")
+    say(f"throughput: {plan.jobs} jobs at once, {plan.slots} slots")
+    figures = throughput(settings, plan.jobs, say) | delays
+    say(f"CPU in it (s): {_spent(before, _cpu(cluster))}")
     figures["rss_mib"] = {one.kind: one.memory >> 20 for one in cluster.processes() if one.kind != "server"}
     if plan.profile:
         _profile(cluster)
@@ -101,22 +88,22 @@ def _run(cluster: Cluster, plan: Measurements) -> dict[str, Any]:
 
 def _profile(cluster: Cluster) -> None:
     """Show where the orchestrator's time goes, in a run of its own: sampling slows what it looks at."""
-    _say(f"profile: {_PROFILED} jobs at once")
+    say(f"profile: {_PROFILED} jobs at once")
     pid = cluster.pid("orchestrator")
     if pid is None:
         raise BenchError("the orchestrator does not run")
     sampled = Profile(pid, _PROFILE_SECONDS, cluster.home / "profile.txt")
-    throughput(cluster.settings, _PROFILED, _say)
+    throughput(cluster.settings, _PROFILED, say)
     print("\n".join(sampled.lines()))
 
 
 def _burst(cluster: Cluster, jobs: int) -> dict[str, Any]:
-    _say(f"burst: {jobs} jobs of {_BURST_DURATION:g} s at once, {_BURST_SLOTS} slots")
+    say(f"burst: {jobs} jobs of {_BURST_DURATION:g} s at once, {_BURST_SLOTS} slots")
     given = cluster.settings
     worker = given.worker.model_copy(update={"slots": _BURST_SLOTS})
     fewer = Cluster(given.model_copy(update={"worker": worker}), cluster.plan)
     fewer.restart("worker-1")
-    return burst(fewer.settings, jobs, _BURST_SLOTS, _BURST_DURATION, _BURST_WINDOW, _say)
+    return burst(fewer.settings, jobs, _BURST_SLOTS, _BURST_DURATION, _BURST_WINDOW, say)
 
 
 def _cpu(cluster: Cluster) -> dict[str, float]:
@@ -131,15 +118,6 @@ def _cpu(cluster: Cluster) -> dict[str, float]:
 
 def _spent(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
     return {name: round(after[name] - before.get(name, 0.0), 1) for name in after}
-
-
-def _tell(step: Step) -> None:
-    if step.state is not StepState.BEGUN:
-        _say(f"{step.name}: {step.state} {step.detail} ({step.seconds:.1f} s)")
-
-
-def _say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
 if __name__ == "__main__":

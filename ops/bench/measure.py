@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from agents.bus import Delivered
+from ops.bench.errors import BenchError
 from ops.bench.load import Lives, percentile, send_all, send_steadily
 from ops.reading.facts import FactReader
 from ops.submitting import Submitter
@@ -17,10 +18,6 @@ Say = Callable[[str], None]
 #: Seconds without any fact after which a measurement gives up.
 _SILENCE = 60.0
 _POLL = 0.002
-
-
-class BenchError(Exception):
-    """A measurement that did not come to its end; the text says how far it came."""
 
 
 def throughput(settings: Settings, count: int, say: Say) -> dict[str, Any]:
