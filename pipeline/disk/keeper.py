@@ -23,6 +23,7 @@ from pipeline.inputs.errors import TimeLimitError
 from pipeline.inputs.locks import held
 from pipeline.inputs.patience import Patience
 from pipeline.inputs.room import Room
+from pipeline.work.walking import files_below
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ Measure = Callable[[Path], Usage]
 PATIENCE = 600.0
 #: Seconds after which a thread that waits for another one looks whether it still wants to.
 _TURN = 0.5
+#: % of the disk's inodes that old work directories make way for, as for its bytes.
+_KEEP_INODES = 1
 #: Seconds until it is looked again whether there is something to remove, when there was nothing.
 _BARREN = 10.0
 _MIB = 1 << 20
@@ -123,18 +126,19 @@ class Keeper:
         """Return the bytes that are missing after all that could be done."""
         taken = list(self._seats.taken())
         # what they wrote counts twice here, which is quickly said; only where that is too much it is looked at
-        if self._account(sum(one.reserved for one in taken if one.alive)).missing(need, self._keep) == 0:
+        if self._missing(sum(one.reserved for one in taken if one.alive), need) == 0:
             return 0
         promised = sum(account.promised(one.reserved, self._written(one)) for one in taken if one.alive)
 
         def missing() -> int:
             patience.check()
-            return self._account(promised).missing(need, self._keep)
+            return self._missing(promised, need)
 
         lacking = missing()
         if lacking == 0 or time.monotonic() < self._barren_until:
             return lacking
-        log.warning("%s: the disk lacks %d MiB: cleaning up", self._root, lacking // _MIB)
+        what = "inodes" if self._lacks_inodes() else f"{lacking // _MIB} MiB"
+        log.warning("%s: the disk lacks %s: cleaning up", self._root, what)
         self._settle(taken)
         self._trash.empty()
         in_use = {one.name for one in taken if one.alive}
@@ -149,9 +153,15 @@ class Keeper:
     def _candidates(self, in_use: Set[str]) -> Iterator[Path]:
         return order.in_order(lambda: finished(self._root, in_use))
 
-    def _account(self, promised: int) -> Account:
+    def _missing(self, promised: int, need: int) -> int:
+        """Return the bytes that are missing, at least one where inodes are."""
         usage = self._measure(self._root)
-        return Account(usage.total, usage.free, promised)
+        missing = Account(usage.total, usage.free, promised).missing(need, self._keep)
+        return max(missing, self._lacks_inodes())
+
+    def _lacks_inodes(self) -> bool:
+        status = os.statvfs(self._root)
+        return status.f_favail * 100 < status.f_files * _KEEP_INODES
 
     def _written(self, seat: Taken) -> int:
         directory = self._seats.directory(seat) if seat.reserved else None
@@ -175,6 +185,8 @@ class Keeper:
             return False
 
     def _said(self, wish: Wish, short: int) -> str:
+        if self._lacks_inodes():
+            return f"disk: less than {_KEEP_INODES} % of the inodes of {self._root} are free"
         usage = self._measure(self._root)
         return (
             f"disk: {wish.need // _MIB} MiB are needed, and {self._keep} % of {usage.total // _MIB} MiB have to stay"
@@ -184,11 +196,4 @@ class Keeper:
 
 def written(directory: Path) -> int:
     """Return the bytes of disk that a directory takes; what can't be looked at counts as nothing."""
-    total = 0
-    for folder, _, names in os.walk(directory):
-        for name in names:
-            try:
-                total += (Path(folder) / name).lstat().st_blocks * 512
-            except OSError:
-                continue
-    return total
+    return sum(status.st_blocks * 512 for _, status in files_below(directory))

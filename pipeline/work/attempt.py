@@ -247,7 +247,7 @@ class _Attempt:
         self.conclusion.end_command(outcome)
         if outcome.succeeded:
             return
-        failure = await in_thread(verdict.failure, outcome, spec, self._stop.reason)
+        failure = await in_thread(self._judge, outcome, spec)
         if failure is None:
             return
         self.conclusion.fail(failure)
@@ -257,7 +257,12 @@ class _Attempt:
             if self._observer is not None:
                 self._observer.told("stderr", said)
 
+    def _judge(self, outcome: Outcome, spec: RunSpec) -> Failure | None:
+        self.conclusion.regain()
+        return verdict.failure(outcome, spec, self._stop.reason)
+
     def _measure(self, directory: Path) -> None:
+        self.conclusion.regain()
         try:
             self.conclusion.metrics = collect(directory)
         except MetricsError as error:

@@ -22,6 +22,14 @@ from pipeline.work.result import Result
 
 #: Bytes of a failed command's output that `job_info` shows.
 _SHOWN = 2048
+#: What is said of an attempt whose directory could not be read.
+_NO_METRICS = {
+    "inputs_localized": [],
+    "products_staged": [],
+    "product_provenance": {},
+    "job_dir_size": 0,
+    "usage_stats": [],
+}
 
 
 class Conclusion:
@@ -86,6 +94,11 @@ class Conclusion:
             {**fields, "container_image_id": found} for fields, found in zip(dependencies, ids, strict=True)
         ]
 
+    def regain(self) -> None:
+        """Make sure that what the command left can be read."""
+        if self._directory is not None:
+            self._directory.regain()
+
     def begin_command(self, time: datetime) -> None:
         """Note when the command was begun."""
         self.job_info["cmd_start"] = iso(time)
@@ -131,11 +144,16 @@ class Conclusion:
 
     def result(self) -> Result:
         """Read back what the job left, write the last files, close the directory, and return the result."""
-        path = self.path
-        overrides = Overrides.read(path) if path else Overrides()
-        if path is not None:
-            self.read_context(path)
-        self._complete_job_info(path)
+        path, overrides = self.path, Overrides()
+        try:
+            if path is not None:
+                overrides = Overrides.read(path)
+                self.read_context(path)
+            self._complete_job_info(path)
+        except Exception as unforeseen:
+            # whatever a job left: the directory is closed, and the attempt has a result
+            self.fail(Failure.of(unforeseen))
+            self.job_info.update(time_end=iso(datetime.now(UTC)), status=self._exit_status(), metrics=_NO_METRICS)
         if self._directory is not None:
             self._close(self._directory)
         failure = self._failure
@@ -225,11 +243,14 @@ class Conclusion:
         ]
 
     def _close(self, directory: WorkDirectory) -> None:
-        with suppress(OSError):
-            code = f"{self.job_info['status']}\n".encode()
-            files.write_held(directory.path / files.EXIT_CODE_HOLD, directory.path / files.EXIT_CODE, code)
-        with suppress(OSError):
-            files.write_json(directory.path / files.JOB, self.job())
+        if directory.is_there:
+            with suppress(OSError):
+                code = f"{self.job_info['status']}\n".encode()
+                files.write_held(directory.path / files.EXIT_CODE_HOLD, directory.path / files.EXIT_CODE, code)
+            with suppress(OSError, RecursionError):
+                files.write_json(directory.path / files.JOB, self.job())
+        else:
+            self._notes.append(f"{directory.path} is gone: the job removed, renamed or replaced it")
         try:
             directory.close()
         except OSError as error:

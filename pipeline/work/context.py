@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from pipeline.masking import masked
+from pipeline.nesting import MOST_LEVELS, is_too_deep
 from pipeline.work import files
 
 #: Bytes of the file that are read back.
@@ -44,11 +45,14 @@ def _derived(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_back(directory: Path) -> dict[str, Any]:
-    """Return the context as the command left it; raises ValueError if it is no JSON object of at most 4 MiB."""
+    """Return the context as the command left it; raises ValueError if it is no JSON object of at most 4 MiB, or
+    nested too deep."""
     data = files.read(directory / files.CONTEXT, _LIMIT + 1)
     if data is None or len(data) > _LIMIT:
         raise ValueError(f"{files.CONTEXT} is gone or longer than {_LIMIT} bytes")
     value = orjson.loads(data)
     if not isinstance(value, dict):
         raise ValueError(f"{files.CONTEXT} is no object")
+    if is_too_deep(value):
+        raise ValueError(f"{files.CONTEXT} is nested deeper than {MOST_LEVELS} levels")
     return value

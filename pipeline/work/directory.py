@@ -5,9 +5,10 @@ also listed in `<root>/open/<worker>`: after a crash the directories to close ar
 """
 
 import contextlib
+import errno
 import os
 import re
-import shutil
+import secrets
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,22 +32,36 @@ class WorkDirectory:
     #: The entry in the list of open directories.
     entry: Path
 
+    @property
+    def is_there(self) -> bool:
+        """Whether a directory is at the path, not a link that a job put there."""
+        return self.path.is_dir() and not self.path.is_symlink()
+
+    def regain(self) -> None:
+        """Let the worker into a directory whose rights a job took away, as far as the worker may do that."""
+        with contextlib.suppress(OSError):
+            if self.is_there and self.path.stat().st_mode & stat.S_IRWXU != stat.S_IRWXU:
+                self.path.chmod(0o755)
+
     def close(self) -> None:
         """Turn `.running` into `.done` with the time, whatever the job did to either; raises OSError.
 
-        On a full disk `.done` has the time when the directory was opened.
+        A full disk can't keep it open, and so from being removed: then the entry itself becomes `.done`, which takes
+        no room, and is out of a job's reach before.
         """
-        if self.path.is_dir():
+        self.regain()
+        if self.is_there:
             done, running = self.path / files.DONE, self.path / files.RUNNING
-            _remove_folder(done)
+            _move_aside(done)
+            _move_aside(running)
             try:
                 files.write(done, _now().encode())
-            except OSError:
-                # a name fits where a file doesn't, and without it the directory would never make room
-                if not stat.S_ISREG(running.lstat().st_mode):
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                     raise
-                running.replace(done)
-            _remove_folder(running)
+                running.unlink(missing_ok=True)
+                self.entry.replace(done)
+                return
             running.unlink(missing_ok=True)
         self.entry.unlink(missing_ok=True)
 
@@ -74,6 +89,9 @@ class WorkRoot:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.mkdir()
         except OSError as error:
+            if not isinstance(error, FileExistsError):
+                with contextlib.suppress(OSError):
+                    made.close()
             raise _unusable(path, error) from error
         try:
             path.chmod(0o755)
@@ -97,6 +115,12 @@ class WorkRoot:
         return quote(path.relative_to(self.root).as_posix())
 
 
+def _move_aside(path: Path) -> None:
+    """Give a directory that stands where a file belongs another name."""
+    if path.is_dir() and not path.is_symlink():
+        path.rename(path.with_name(f"{path.name}.{secrets.token_hex(4)}"))
+
+
 def name_of(job_id: str, attempt: int) -> str:
     """Return the name of an attempt's directory; raises AttemptError for a job id that is no plain name."""
     if not _JOB_ID.fullmatch(job_id):
@@ -112,12 +136,6 @@ def opened_by(root: Path, worker: str, name: str) -> WorkDirectory | None:
 
 def _unusable(path: Path, error: OSError) -> AttemptError:
     return AttemptError(f"no work directory {path}: {error.strerror}", Category.WORK_DIR)
-
-
-def _remove_folder(path: Path) -> None:
-    """Remove what a job may have made in a file's place."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
 
 
 def _list_of(root: Path, worker: str) -> Path:

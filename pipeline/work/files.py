@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
@@ -45,16 +46,11 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read(path: Path, limit: int) -> bytes | None:
-    """Return a regular file's first `limit` bytes; None if there is none at that very name."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return None
-        with contextlib.suppress(OSError):
-            return file.read(limit)
+    """Return a regular file's first `limit` bytes; None if there is none at that very name, or it can't be read."""
+    with contextlib.suppress(OSError), _regular(path, os.O_RDONLY) as descriptor:
+        if descriptor is not None:
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                return file.read(limit)
     return None
 
 
@@ -82,8 +78,16 @@ def write_held(hold: Path, path: Path, data: bytes) -> None:
 
 def append(path: Path, data: bytes) -> None:
     """Add to a regular file, if there is one at that very name; whatever goes wrong, nothing happens."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "ab") as file:
-            if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                file.write(data)
+    with contextlib.suppress(OSError), _regular(path, os.O_WRONLY | os.O_APPEND) as descriptor:
+        if descriptor is not None:
+            os.write(descriptor, data)
+
+
+@contextlib.contextmanager
+def _regular(path: Path, flags: int) -> Iterator[int | None]:
+    """Open what is at that very name; None if that is no regular file. Waits for nobody. Raises OSError."""
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        yield descriptor if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+    finally:
+        os.close(descriptor)

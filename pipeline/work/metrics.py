@@ -1,18 +1,20 @@
 """What a job measured itself: `*pge_metrics.json` and `*_docker_stats.json` below its directory (spec §3.4)."""
 
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from pipeline.nesting import MOST_LEVELS, is_too_deep
 from pipeline.work import files
+from pipeline.work.walking import files_below
 
 PGE_METRICS, DOCKER_STATS = "pge_metrics.json", "_docker_stats.json"
-#: Bytes of one metrics file, and files of a kind, that are read.
-_FILE_LIMIT, _FILES = 4 << 20, 1000
+#: Bytes of one metrics file and of all of a kind, and files of a kind, that are read.
+_FILE_LIMIT, _ALL_LIMIT, _FILES = 4 << 20, 16 << 20, 1000
+#: Statistics files of which it is said that they could not be used.
+_NOTES = 20
 
 
 class MetricsError(Exception):
@@ -37,27 +39,32 @@ def collect(directory: Path) -> Metrics:
     one too many: a job that measures wrongly has failed (spec §3.1 step 18).
     """
     found = Metrics()
-    counts = {PGE_METRICS: 0, DOCKER_STATS: 0}
-    for path, size in _walk(directory):
-        found.job_dir_size += size
-        suffix = next((suffix for suffix in counts if path.name.endswith(suffix)), None)
-        if suffix is not None:
-            counts[suffix] += 1
-            _take(found, path, suffix, counts[suffix])
+    paths: dict[str, list[str]] = {PGE_METRICS: [], DOCKER_STATS: []}
+    for path, status in files_below(directory):
+        found.job_dir_size += status.st_size
+        for suffix, kept in paths.items():
+            # one more than are read: it is what is complained of
+            if path.endswith(suffix) and len(kept) <= _FILES:
+                kept.append(path)
+    for suffix, kept in paths.items():
+        read = 0
+        for number, path in enumerate(sorted(kept)):
+            read += _take(found, Path(path), suffix, number >= _FILES or read > _ALL_LIMIT)
     return found
 
 
 def size_of(directory: Path) -> int:
     """Return the size of all files below a directory in bytes, links as themselves."""
-    return sum(size for _, size in _walk(directory))
+    return sum(status.st_size for _, status in files_below(directory))
 
 
-def _take(found: Metrics, path: Path, suffix: str, count: int) -> None:
+def _take(found: Metrics, path: Path, suffix: str, too_many: bool) -> int:
+    """Add what a file says; return how many bytes that took."""
     try:
-        value = _load(path, count)
+        value, size = _load(path, too_many)
         if suffix == DOCKER_STATS:
             found.usage_stats.extend(value if isinstance(value, list) else [value])
-            return
+            return size
         if not isinstance(value, dict):
             raise MetricsError(f"{path}: not an object")
         found.inputs_localized.extend(_list(value, "download", path))
@@ -65,19 +72,25 @@ def _take(found: Metrics, path: Path, suffix: str, count: int) -> None:
     except MetricsError as error:
         if suffix == PGE_METRICS:
             raise
-        found.notes.append(str(error))
+        if len(found.notes) < _NOTES:
+            found.notes.append(str(error))
+        return 0
+    return size
 
 
-def _load(path: Path, count: int) -> Any:
-    if count > _FILES:
-        raise MetricsError(f"{path}: more than {_FILES} such files")
+def _load(path: Path, too_many: bool) -> tuple[Any, int]:
+    if too_many:
+        raise MetricsError(f"{path}: more than {_FILES} such files, or than {_ALL_LIMIT} bytes of them")
     data = files.read(path, _FILE_LIMIT + 1)
     if data is None or len(data) > _FILE_LIMIT:
         raise MetricsError(f"{path}: not a file of at most {_FILE_LIMIT} bytes")
     try:
-        return orjson.loads(data)
+        value = orjson.loads(data)
     except ValueError as error:
         raise MetricsError(f"{path}: no JSON: {error}") from error
+    if is_too_deep(value):
+        raise MetricsError(f"{path}: nested deeper than {MOST_LEVELS} levels")
+    return value, len(data)
 
 
 def _list(value: dict[str, Any], key: str, path: Path) -> list[Any]:
@@ -85,14 +98,3 @@ def _list(value: dict[str, Any], key: str, path: Path) -> list[Any]:
     if not isinstance(items, list):
         raise MetricsError(f"{path}: `{key}` is no list")
     return items
-
-
-def _walk(directory: Path) -> Iterator[tuple[Path, int]]:
-    for folder, folders, names in os.walk(directory):
-        folders.sort()
-        for name in sorted(names):
-            path = Path(folder) / name
-            try:
-                yield path, path.lstat().st_size
-            except OSError:
-                continue
