@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.datasets.errors import InvalidProduct
@@ -22,6 +21,10 @@ LOCALIZED = ".localized"
 MAX_DATASET_JSON = 1 << 20
 #: bytes
 MAX_MET_JSON = 4 << 20
+#: Products of a job, and bytes of all their descriptions and metadata: all of them are in memory at once.
+MAX_PRODUCTS, MAX_DESCRIBED = 10_000, 64 << 20
+#: Candidates that don't count of which it is said why.
+_SKIPPED = 50
 #: A product's id names a directory, an index entry and part of a URL.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:=@-]{0,199}")
 _INDEX_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,199}")
@@ -107,11 +110,12 @@ def discover(tree: JobTree) -> Discovery:
 
     A link to a directory inside the job directory counts as that directory under the link's name, but is not
     searched further; one that leads outside is skipped. Raises InvalidProduct for a product whose files are
-    malformed, and for two products with one id.
+    malformed, for two products with one id, and for too many products.
     """
     found: dict[str, Product] = {}
     seen: set[tuple[str, ...]] = set()
     skipped: list[str] = []
+    described = 0
     for name, parts in _candidates(tree, skipped):
         if parts in seen:
             continue
@@ -120,7 +124,12 @@ def discover(tree: JobTree) -> Discovery:
         if product.id in found:
             raise InvalidProduct(f"two products are named {product.id}: {found[product.id].path}, {product.path}")
         found[product.id] = product
-    return Discovery(list(found.values()), skipped)
+        described += _described(tree, product)
+        if len(found) > MAX_PRODUCTS or described > MAX_DESCRIBED:
+            most = f"{MAX_PRODUCTS} products, with {MAX_DESCRIBED >> 20} MiB of descriptions and metadata"
+            raise InvalidProduct(f"{tree.root}: more than {most}: a job can't publish that many at once")
+    more = [f"and {len(skipped) - _SKIPPED} more"] if len(skipped) > _SKIPPED else []
+    return Discovery(list(found.values()), skipped[:_SKIPPED] + more)
 
 
 def _candidates(tree: JobTree, skipped: list[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -158,7 +167,7 @@ def _directories(tree: JobTree, parts: tuple[str, ...]) -> tuple[list[tuple[str,
 
 def _counts(tree: JobTree, name: str, parts: tuple[str, ...], skipped: list[str]) -> bool:
     """Whether the directory is a product named `name`; says why in `skipped` where it only looks like one."""
-    names = tree.entries(parts)
+    names = tree.entries(parts, lambda entry: entry.endswith(SUFFIX) or entry == LOCALIZED)
     described = [entry for entry in names if entry.endswith(SUFFIX)]
     if not described:
         return False
@@ -175,12 +184,19 @@ def _counts(tree: JobTree, name: str, parts: tuple[str, ...], skipped: list[str]
     return True
 
 
+def _described(tree: JobTree, product: Product) -> int:
+    """The bytes of a product's description and metadata."""
+    path = tree.path(product.parts)
+    names = [f"{product.id}{SUFFIX}", *([f"{product.id}.met.json"] if product.met is not None else [])]
+    return sum((path / name).lstat().st_size for name in names)
+
+
 def _read_product(tree: JobTree, name: str, parts: tuple[str, ...]) -> Product:
     if not is_text(str(tree.path(parts))):
         raise InvalidProduct(f"{tree.path(parts)!r}: the path is not UTF-8")
     if not _ID.fullmatch(name):
         raise InvalidProduct(f"{tree.path(parts)}: {name[:80]!r} can't be a product's id ({_ID.pattern})")
-    raw = _read_object(tree, (*parts, name + SUFFIX), MAX_DATASET_JSON)
+    raw = tree.read_json((*parts, name + SUFFIX), MAX_DATASET_JSON)
     try:
         DatasetFile.model_validate(raw)
     except ValidationError as error:
@@ -189,16 +205,6 @@ def _read_product(tree: JobTree, name: str, parts: tuple[str, ...]) -> Product:
         )
         raise InvalidProduct(f"{name}{SUFFIX}: {faults}") from error
     met = None
-    if f"{name}.met.json" in tree.entries(parts):
-        met = _read_object(tree, (*parts, f"{name}.met.json"), MAX_MET_JSON)
+    if tree.entries(parts, f"{name}.met.json".__eq__):
+        met = tree.read_json((*parts, f"{name}.met.json"), MAX_MET_JSON)
     return Product(id=name, path=tree.path(parts), parts=parts, dataset=raw, met=met)
-
-
-def _read_object(tree: JobTree, parts: tuple[str, ...], limit: int) -> dict[str, Any]:
-    try:
-        value = orjson.loads(tree.read(parts, limit))
-    except orjson.JSONDecodeError as error:
-        raise InvalidProduct(f"{parts[-1]}: not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise InvalidProduct(f"{parts[-1]}: not a JSON object")
-    return value

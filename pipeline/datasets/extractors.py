@@ -19,6 +19,7 @@ import orjson
 
 from pipeline.datasets.discovery import MAX_MET_JSON
 from pipeline.datasets.errors import InvalidProduct
+from pipeline.nesting import MOST_LEVELS, is_too_deep
 
 _PREFIX = "script:"
 #: Variables that programs need to run at all; the worker's others may hold secrets.
@@ -82,6 +83,8 @@ class Extractors:
             raise InvalidProduct(f"extractor {program} printed no JSON: {error}") from error
         if not isinstance(value, dict):
             raise InvalidProduct(f"extractor {program} printed a {type(value).__name__}, not an object")
+        if is_too_deep(value):
+            raise InvalidProduct(f"extractor {program} printed JSON nested deeper than {MOST_LEVELS} levels")
         return value
 
     def _output(self, process: "subprocess.Popen[bytes]", program: Path, check: Callable[[], None]) -> bytes:

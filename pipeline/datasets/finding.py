@@ -2,12 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
-
-import orjson
 
 from pipeline.datasets.discovery import MAX_MET_JSON, Product, discover
-from pipeline.datasets.errors import InvalidProduct
 from pipeline.datasets.extractors import Extractors, metadata
 from pipeline.datasets.recognition import Recognition, recognise
 from pipeline.datasets.rules import Rules
@@ -37,18 +33,8 @@ def _complete(
     extractor = recognition.rule.extractor
     if extractor is None or product.met is not None:
         return recognition
-    seed = _seed(tree, product) if SEED in entries else {}
+    seed = tree.read_json((*product.parts, SEED), MAX_MET_JSON) if SEED in entries else {}
     met = metadata(extractors.run(extractor, product.path, check), product.id, seed)
     return replace(
         recognition, product=replace(product, met=met, extracted=True), values={**recognition.values, "met": met}
     )
-
-
-def _seed(tree: JobTree, product: Product) -> dict[str, Any]:
-    try:
-        value = orjson.loads(tree.read((*product.parts, SEED), MAX_MET_JSON))
-    except orjson.JSONDecodeError as error:
-        raise InvalidProduct(f"{product.id}: {SEED}: not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise InvalidProduct(f"{product.id}: {SEED}: not a JSON object")
-    return value

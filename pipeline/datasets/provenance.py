@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-import orjson
-
 from pipeline.datasets.errors import InvalidProduct
 from pipeline.datasets.marker import Marker
 from pipeline.datasets.recognition import Recognition
@@ -37,13 +35,10 @@ def read_own(tree: JobTree, recognition: Recognition) -> dict[str, Any]:
     """What the job says of a product's provenance; {} if nothing. Raises InvalidProduct if it is no PROV-JSON."""
     product = recognition.product
     name = f"{product.id}{SUFFIX}"
-    if name not in tree.entries(product.parts):
+    if not tree.entries(product.parts, name.__eq__):
         return {}
-    try:
-        value = orjson.loads(tree.read((*product.parts, name), _MAX_OWN))
-    except orjson.JSONDecodeError as error:
-        raise InvalidProduct(f"{name}: not JSON: {error}") from error
-    if not isinstance(value, dict) or not all(isinstance(part, dict) for part in value.values()):
+    value = tree.read_json((*product.parts, name), _MAX_OWN)
+    if not all(isinstance(part, dict) for part in value.values()):
         raise InvalidProduct(f"{name}: not an object of objects, as PROV-JSON is")
     return value
 

@@ -101,6 +101,6 @@ def _wanted(recognition: Recognition) -> Wanted | None:
 
 def _context(tree: JobTree) -> bytes | None:
     """The job's context, which goes along with each product; None if the job has none."""
-    if "_context.json" not in tree.entries(()):
+    if not tree.entries((), "_context.json".__eq__):
         return None
     return tree.read(("_context.json",), _MAX_CONTEXT)

@@ -7,11 +7,15 @@ target is computed first and then opened the same way.
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 from pipeline.datasets.errors import InvalidProduct
+from pipeline.nesting import MOST_LEVELS, is_too_deep
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: Directories nested deeper than this are not read: a job can't make the worker recurse without end.
@@ -71,12 +75,24 @@ class JobTree:
             raise InvalidProduct(f"{'/'.join(parts)}: longer than {limit} bytes")
         return data
 
-    def entries(self, parts: tuple[str, ...]) -> list[str]:
-        """The names in a directory, sorted."""
+    def read_json(self, parts: tuple[str, ...], limit: int) -> dict[str, Any]:
+        """The object in a JSON file. Raises InvalidProduct for anything else, and where it is nested too deep."""
+        try:
+            value = orjson.loads(self.read(parts, limit))
+        except orjson.JSONDecodeError as error:
+            raise InvalidProduct(f"{parts[-1]}: not JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise InvalidProduct(f"{parts[-1]}: not a JSON object")
+        if is_too_deep(value):
+            raise InvalidProduct(f"{parts[-1]}: nested deeper than {MOST_LEVELS} levels")
+        return value
+
+    def entries(self, parts: tuple[str, ...], wanted: Callable[[str], bool] = lambda name: True) -> list[str]:
+        """The names in a directory, or those that are wanted, sorted."""
         if len(parts) > MAX_DEPTH:
             raise InvalidProduct(f"{'/'.join(parts[:8])}/...: nested deeper than {MAX_DEPTH} directories")
-        with self.opened(parts, directory=True) as handle:
-            return sorted(os.listdir(handle))  # noqa: PTH208
+        with self.opened(parts, directory=True) as handle, os.scandir(handle) as entries:
+            return sorted(entry.name for entry in entries if wanted(entry.name))
 
     def path(self, parts: tuple[str, ...]) -> Path:
         """The absolute path of `parts`."""
