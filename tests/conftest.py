@@ -4,15 +4,19 @@ Each worker of a parallel run is a session of its own, with servers of its own.
 `kafka` is a bootstrap string: of an embedded broker, or of one in a container where JOBSTREAM_TEST_BROKER is
 `testcontainers`. `elasticsearch_url` is the URL of an embedded node. `docker_engine` is a client of the engine that
 DOCKER_HOST names, with the images of `ops/containers` built; without an engine its tests are skipped, but fail where CI
-is `true`, so that a green CI has run them. `podman_engine` is the same of the engine that CONTAINER_HOST names; of the
-engines beside Docker those must be there that JOBSTREAM_TEST_ENGINES lists (names with commas between); the tests of
+is `true`, so that a green CI has run them. `podman_engine` is the same of the engine that CONTAINER_HOST names,
+`apptainer_engine` of the program that JOBSTREAM_TEST_APPTAINER names, or else of the one in PATH; of the engines beside
+Docker those must be there that JOBSTREAM_TEST_ENGINES lists (names with commas between); the tests of
 others are skipped where they are absent. Tests that use one of them get the marker that says so.
 """
 
+import asyncio
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,6 +29,7 @@ from ops.embedded import process
 from ops.embedded.elasticsearch import EmbeddedElasticsearch
 from ops.embedded.filelock import file_lock
 from ops.embedded.kafka import EmbeddedKafka
+from pipeline.containers.apptainer import ApptainerEngine
 from pipeline.settings import CLUSTER_FILE, Settings
 from tests.waiting import PATIENCE
 
@@ -42,6 +47,7 @@ MARKERS = {
     "elasticsearch_url": ("integration",),
     "docker_engine": ("docker",),
     "podman_engine": ("docker",),
+    "apptainer_engine": ("docker",),
 }
 #: files that take minutes: they come first, so that no worker is left with one of them when the others have ended
 LONG = ("test_stops", "test_demo", "test_orchestrator", "test_operations", "test_worker", "test_sink", "test_scheduler")
@@ -154,6 +160,31 @@ def podman_engine(request: pytest.FixtureRequest) -> Iterator[docker.DockerClien
         client.images.get(tag)
     yield client
     client.close()
+
+
+@dataclass(frozen=True)
+class Apptainer:
+    """The program, and a folder with BUSYBOX and PYTHON."""
+
+    program: str
+    images: Path
+
+
+@pytest.fixture(scope="session")
+def apptainer_engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Apptainer:
+    """Apptainer, by which BUSYBOX and PYTHON can be run."""
+    named = os.environ.get("JOBSTREAM_TEST_APPTAINER")
+    program = shutil.which(named or "apptainer")
+    if program is None:
+        _absent("apptainer", f"no Apptainer: JOBSTREAM_TEST_APPTAINER is {named or 'unset'} and PATH has none")
+    folder = tmp_path_factory.mktemp("apptainer")
+    engine = ApptainerEngine(folder / "state", folder / "images", program=program)
+    archives = request.getfixturevalue("image_archives")
+    # A loop may run already in this thread.
+    with ThreadPoolExecutor(1) as thread:
+        for tag, archive in archives.items():
+            thread.submit(asyncio.run, engine.load(archive, tag)).result()
+    return Apptainer(program, folder / "images")
 
 
 @pytest.fixture(scope="session")

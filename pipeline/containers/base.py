@@ -112,8 +112,11 @@ class Engine(ABC):
         return self.name
 
     async def load(self, archive: Path, image: str) -> None:
-        """Make the image of a tarball known under the name `image`; raises EngineError."""
-        raise EngineError(f"the {self.name} engine has no images to load")
+        """Make the image of a tarball (as of `docker save`), or of another file of this engine's, known under a name.
+
+        Raises EngineError.
+        """
+        raise EngineError(f"the {self.name} engine has no images to load: {archive}")
 
     def describe(self, spec: RunSpec) -> dict[str, object]:
         """Return the container's parameters for `_docker_params.json` (spec §3.4); empty without a container."""

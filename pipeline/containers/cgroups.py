@@ -89,7 +89,13 @@ def disk_io(pids: Iterable[int]) -> tuple[int, int]:
 def groups_of(pid: int) -> list[Path]:
     """Return the folders of a process's control groups that aren't this process's too; none if it is gone."""
     theirs, own = _groups(pid), _groups(os.getpid())
-    found = [ROOT / name / path.lstrip("/") for name, path in theirs.items() if path not in ("/", own.get(name))]
+    found = [
+        ROOT / folder / path.lstrip("/")
+        for name, path in theirs.items()
+        if path not in ("/", own.get(name))
+        # Version 2's hierarchy has a folder of its own beside those of version 1.
+        for folder in ((name,) if name else ("", "unified"))
+    ]
     return [folder for folder in found if folder.is_dir()]
 
 

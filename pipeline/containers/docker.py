@@ -5,7 +5,6 @@ No network, a read-only root file system, no capabilities, no new privileges, an
 never the engine's socket.
 """
 
-import os
 import threading
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -30,7 +29,7 @@ from pipeline.containers.errors import (
     RefusedError,
     UnavailableError,
 )
-from pipeline.containers.mounts import MountPolicy
+from pipeline.containers.mounts import MountPolicy, engine_sockets
 from pipeline.containers.output import Outputs
 from pipeline.containers.ownership import default_user, give, parse_user
 from pipeline.containers.pump import Pump
@@ -49,8 +48,6 @@ TIMEOUT = 60
 _LOCAL = "http+docker://localhost"
 #: Docker's own least memory.
 _LEAST_MEMORY_MIB = 6
-#: Of engines in their usual places; none is ever mounted.
-_SOCKETS = tuple(map(Path, ("/var/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock")))
 
 
 class DockerEngine(Engine):
@@ -88,9 +85,7 @@ class DockerEngine(Engine):
         self._gpus = gpus
         self._user = user or default_user()
         parse_user(self._user)
-        url = base_url or os.environ.get("DOCKER_HOST", "")
-        own = (Path(url.removeprefix("unix://")),) if url.startswith("unix://") else ()
-        self._policy = MountPolicy(tuple(roots), tuple(writable_roots), (*_SOCKETS, *own))
+        self._policy = MountPolicy(tuple(roots), tuple(writable_roots), engine_sockets(base_url))
         self._connecting = threading.Lock()
         self._quick: docker.DockerClient | None = None
         self._patient: docker.DockerClient | None = None

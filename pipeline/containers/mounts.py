@@ -17,11 +17,24 @@ from pipeline.containers.spec import Mount
 RESERVED = tuple(PurePosixPath(path) for path in ("/proc", "/sys", "/dev"))
 
 
+#: Sockets of container engines in their usual places.
+_SOCKETS = ("/var/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock")
+#: Variables that name others.
+_SOCKET_VARIABLES = ("DOCKER_HOST", "CONTAINER_HOST")
+
+
+def engine_sockets(url: str | None = None) -> tuple[Path, ...]:
+    """Return where this machine's container engines listen, so far as usage, environment and this URL tell."""
+    named = [url or "", *(os.environ.get(name, "") for name in _SOCKET_VARIABLES)]
+    own = [one.removeprefix("unix://") for one in named if one.startswith("unix://")]
+    return tuple(map(Path, (*_SOCKETS, *own)))
+
+
 @dataclass(frozen=True, slots=True)
 class MountPolicy:
     """The host folders that mounts may come from, those of them that may be written to, and what is never mounted.
 
-    `sockets` are the engine's own: neither they nor any folder that holds one can be mounted.
+    `sockets` are engines': neither they nor any folder that holds one can be mounted.
     """
 
     roots: tuple[Path, ...] = ()

@@ -11,8 +11,8 @@ import signal
 import subprocess
 import threading
 import uuid
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.containers.base import Engine, Orphan, Running
@@ -29,9 +29,22 @@ from pipeline.containers.threads import in_thread
 #: What a command finds of the worker's environment, besides HOME, which is its working directory.
 INHERITED = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 #: Seconds without output, and in all, that what was printed may take once no process of a run is left.
-_OUTPUT_PATIENCE, _OUTPUT_LONGEST = 2.0, 30.0
+OUTPUT_PATIENCE, OUTPUT_LONGEST = 2.0, 30.0
 #: Bytes of a block, as the kernel counts them for a process (getrusage(2)).
 _BLOCK = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """How a run's first process is started.
+
+    `user` (uid, gid) is who it runs as, None: the worker itself; `owner` who may open its output's ends again.
+    """
+
+    argv: list[str]
+    env: Mapping[str, str]
+    user: tuple[int, int] | None = None
+    owner: tuple[int, int] | None = None
 
 
 class ProcessEngine(Engine):
@@ -64,9 +77,6 @@ class ProcessEngine(Engine):
     async def _start(self, spec: RunSpec) -> Running:
         return await in_thread(self._launch, spec)
 
-    def _argv(self, spec: RunSpec) -> list[str]:
-        return list(spec.argv)
-
     def _launch(self, spec: RunSpec) -> "RunningProcess":
         labels = spec.labels
         record = ProcessRecord(
@@ -78,58 +88,47 @@ class ProcessEngine(Engine):
             working_dir=str(spec.working_dir),
         )
         try:
+            launch = self._plan(spec, record.token)
             record.write(self._state_dir)
-            process, pump = self._spawn(spec, record.token)
+            process, pump = _spawn(spec, launch)
         except BaseException as error:
             record.remove(self._state_dir)
-            raise _as_engine_error(error, spec) from error
+            raise self._as_engine_error(error, spec) from error
         started = replace(record, pid=process.pid, born=born(process.pid))
         with contextlib.suppress(OSError):
             # The token alone still finds the run.
             started.write(self._state_dir)
-        return RunningProcess(process, started, self._state_dir, pump)
+        return self._running(process, started, pump, spec)
 
-    def _spawn(self, spec: RunSpec, token: str) -> tuple[subprocess.Popen[bytes], Pump]:
+    def _running(
+        self, process: subprocess.Popen[bytes], record: ProcessRecord, pump: Pump, spec: RunSpec
+    ) -> "RunningProcess":
+        return RunningProcess(process, record, self._state_dir, pump)
+
+    def _plan(self, spec: RunSpec, token: str) -> Launch:
+        """Return how to start a run, with its working directory given to its user; raises EngineError or OSError."""
+        env = environment(spec) | {TOKEN_VARIABLE: token}
         user = spec.user or self._user
-        uid, gid = parse_user(user) if user else (None, None)
-        privileged = os.geteuid() == 0 and uid is not None
-        owner = None
-        if uid is not None and gid is not None:
-            give(spec.working_dir, uid, gid)
-            owner = (uid, gid) if privileged else None
-        outputs = Outputs(spec.stdout, spec.stderr, spec.output_limit, spec.observer)
-        with contextlib.ExitStack() as undo:
-            undo.callback(outputs.close)
-            pipes = Pipes(owner)
-            undo.callback(pipes.close)
-            process = subprocess.Popen(
-                self._argv(spec),
-                cwd=spec.working_dir,
-                env=environment(spec) | {TOKEN_VARIABLE: token},
-                stdin=subprocess.DEVNULL,
-                stdout=pipes.writing["stdout"],
-                stderr=pipes.writing["stderr"],
-                start_new_session=True,
-                umask=0o022,
-                user=uid if privileged else None,
-                group=gid if privileged else None,
-                extra_groups=[] if privileged else None,
-            )
-            undo.pop_all()
-        pipes.close_writing()
-        pump = Pump(outputs)
-        pump.start(pipes.parts)
-        with contextlib.suppress(OSError):
-            resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
-        return process, pump
+        if not user:
+            return Launch(argv=list(spec.argv), env=env)
+        uid, gid = parse_user(user)
+        give(spec.working_dir, uid, gid)
+        other = (uid, gid) if os.geteuid() == 0 else None
+        return Launch(argv=list(spec.argv), env=env, user=other, owner=other)
 
     def _reap(self, worker: str, holder: str) -> list[Orphan]:
         found = []
         for record in records(self._state_dir):
-            if record.worker == worker and record.holder != holder and kill_all(record):
+            if record.worker == worker and record.holder != holder and self._end(record):
                 record.remove(self._state_dir)
                 found.append(Orphan(record.job, record.attempt, record.holder, Path(record.working_dir)))
         return found
+
+    def _end(self, record: ProcessRecord) -> bool:
+        return kill_all(record)
+
+    def _as_engine_error(self, error: BaseException, spec: RunSpec) -> BaseException:
+        return _as_engine_error(error, spec)
 
 
 class RunningProcess(Running):
@@ -141,6 +140,7 @@ class RunningProcess(Running):
         self._process = process
         self._record = record
         self._state_dir = state_dir
+        self._leader = process.pid
         self._reaped = False
         self._lock = threading.Lock()
 
@@ -169,16 +169,16 @@ class RunningProcess(Running):
             self._record.remove(self._state_dir)
         else:
             notes.append("some of its processes did not end on SIGKILL")
-        if not self._pump.join(_OUTPUT_PATIENCE, _OUTPUT_LONGEST):
+        if not self._pump.join(OUTPUT_PATIENCE, OUTPUT_LONGEST):
             notes.append("output may be cut: a process that left the run still holds it")
         self._pump.close()
         return [*notes, *self._pump.notes]
 
     def _wait(self) -> Exit:
-        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        os.waitid(os.P_PID, self._leader, os.WEXITED | os.WNOWAIT)
         self._signal_group(signal.SIGKILL)
         with self._lock:
-            _, status, used = os.wait4(self.pid, 0)
+            _, status, used = os.wait4(self._leader, 0)
             self._reaped = True
         code = os.waitstatus_to_exitcode(status)
         self._process.returncode = code
@@ -191,7 +191,35 @@ class RunningProcess(Running):
     def _signal_group(self, number: signal.Signals) -> None:
         with self._lock, contextlib.suppress(ProcessLookupError, PermissionError):
             if not self._reaped:
-                os.killpg(self.pid, number)
+                os.killpg(self._leader, number)
+
+
+def _spawn(spec: RunSpec, launch: Launch) -> tuple[subprocess.Popen[bytes], Pump]:
+    outputs = Outputs(spec.stdout, spec.stderr, spec.output_limit, spec.observer)
+    with contextlib.ExitStack() as undo:
+        undo.callback(outputs.close)
+        pipes = Pipes(launch.owner)
+        undo.callback(pipes.close)
+        process = subprocess.Popen(
+            launch.argv,
+            cwd=spec.working_dir,
+            env=launch.env,
+            stdin=subprocess.DEVNULL,
+            stdout=pipes.writing["stdout"],
+            stderr=pipes.writing["stderr"],
+            start_new_session=True,
+            umask=0o022,
+            user=launch.user[0] if launch.user else None,
+            group=launch.user[1] if launch.user else None,
+            extra_groups=[] if launch.user else None,
+        )
+        undo.pop_all()
+    pipes.close_writing()
+    pump = Pump(outputs)
+    pump.start(pipes.parts)
+    with contextlib.suppress(OSError):
+        resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
+    return process, pump
 
 
 def environment(spec: RunSpec) -> dict[str, str]:

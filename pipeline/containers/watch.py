@@ -3,6 +3,7 @@
 import os
 import select
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 from pipeline.containers.cgroups import Counters, Reading, disk_io
@@ -20,9 +21,10 @@ class Watch:
     in time; where it doesn't, the one before it counts.
     """
 
-    def __init__(self, pid: int, counters: Counters) -> None:
-        """Take over the counters, and begin."""
+    def __init__(self, pid: int, counters: Counters, afterwards: Callable[[], None] | None = None) -> None:
+        """Take over the counters, and begin; `afterwards` is called, in another thread, after the last look."""
         self.pid = pid
+        self._afterwards = afterwards
         self._counters = counters
         self._ended = threading.Event()
         self._last: Reading | None = None
@@ -35,10 +37,15 @@ class Watch:
         self._thread.start()
 
     @classmethod
-    def of(cls, pid: int) -> "Watch | None":
+    def of(cls, pid: int, afterwards: Callable[[], None] | None = None) -> "Watch | None":
         """Watch the groups that a process is in; None if it is gone, or has none of its own."""
         counters = Counters.of(pid) if pid > 0 else None
-        return cls(pid, counters) if counters is not None else None
+        return cls(pid, counters, afterwards) if counters is not None else None
+
+    @property
+    def over(self) -> bool:
+        """Whether the last look was taken."""
+        return not self._thread.is_alive()
 
     def end(self) -> Reading | None:
         """Stop, and return the last counters that could be read; may be called again."""
@@ -59,6 +66,8 @@ class Watch:
             self._counters.close()
             if self._process is not None:
                 os.close(self._process)
+            if self._afterwards is not None:
+                self._afterwards()
 
     def _look(self) -> bool:
         try:

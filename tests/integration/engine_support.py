@@ -11,11 +11,15 @@ from typing import Any
 import psutil
 import pytest
 
+from pipeline.containers import cgroups
+from pipeline.containers.apptainer import ApptainerEngine
 from pipeline.containers.base import Engine
 from pipeline.containers.docker import DockerEngine
+from pipeline.containers.outcome import Outcome
 from pipeline.containers.podman import PodmanEngine
 from pipeline.containers.process import ProcessEngine
 from pipeline.containers.spec import Labels, RunSpec
+from tests.conftest import Apptainer
 from tests.waiting import until
 
 IMAGE, PYTHON_IMAGE = "jobstream/busybox:1", "jobstream/python:1"
@@ -76,6 +80,41 @@ def podman_engine_of(root: Path, request: pytest.FixtureRequest) -> tuple[Engine
     (root / "input").mkdir()
     (root / "output").mkdir()
     return PodmanEngine(roots=[root / "input"], writable_roots=[root / "output"]), "python3"
+
+
+def apptainer_engine_of(root: Path, request: pytest.FixtureRequest) -> tuple[Engine, str]:
+    there: Apptainer = request.getfixturevalue("apptainer_engine")
+    (root / "input").mkdir()
+    (root / "output").mkdir()
+    roots = {"roots": [root / "input"], "writable_roots": [root / "output"]}
+    return ApptainerEngine(root / "state", there.images, program=there.program, **roots), "python3"
+
+
+#: The engines that enclose what they run, and all that run anything, as parameters of a fixture.
+ENCLOSING = [
+    pytest.param(docker_engine_of, id="docker", marks=pytest.mark.docker),
+    pytest.param(podman_engine_of, id="podman", marks=pytest.mark.docker),
+    pytest.param(apptainer_engine_of, id="apptainer", marks=pytest.mark.docker),
+]
+ENGINES = [pytest.param(process_engine, id="process"), *ENCLOSING]
+
+
+def allowing(engine: Engine, root: Path) -> Engine:
+    """Another engine of the kind, that may mount what is in this folder."""
+    if isinstance(engine, ApptainerEngine):
+        return ApptainerEngine(root / "other", engine._images.folder, program=engine._program, roots=[root])
+    assert isinstance(engine, DockerEngine)
+    return type(engine)(roots=[root])
+
+
+def left_of(engine: Engine, outcome: Outcome, work: Path) -> list[object]:
+    """What is there of a run that ended: containers, or records, control groups and mounts."""
+    if isinstance(engine, DockerEngine):
+        filters = {"label": f"jobstream.directory={work}"}
+        return list(engine._clients()[0].containers.list(all=True, filters=filters))
+    assert isinstance(engine, ApptainerEngine)
+    mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if str(engine._state_dir) in line]
+    return [*engine._state_dir.glob("*.json"), *cgroups.ROOT.glob(f"**/apptainer/{outcome.pid}"), *mounts]
 
 
 async def shown(condition: Callable[[], Any]) -> Any:

@@ -12,7 +12,7 @@ import pytest
 from pipeline.containers.base import Engine
 from pipeline.containers.output import KEPT_END, Stream
 from pipeline.containers.process import ProcessEngine
-from tests.integration.engine_support import Bench, docker_engine_of, process_engine, read
+from tests.integration.engine_support import Bench, apptainer_engine_of, docker_engine_of, process_engine, read
 from tests.waiting import until
 
 Maker = Callable[[Path, pytest.FixtureRequest], tuple[Engine, str]]
@@ -25,6 +25,7 @@ LARGE = 2048 * MIB if os.environ.get("JOBSTREAM_LONG") else 256 * MIB
     params=[
         pytest.param(process_engine, id="process"),
         pytest.param(docker_engine_of, id="docker", marks=pytest.mark.docker),
+        pytest.param(apptainer_engine_of, id="apptainer", marks=pytest.mark.docker),
     ]
 )
 async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
