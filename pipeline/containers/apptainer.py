@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,8 @@ _OWN_THREADS = 16
 _LEAST_MEMORY_MIB = 6
 #: Seconds that an archive may take to unpack.
 _UNPACKING = 3600
+#: Before the name of a variable that Apptainer sets for the command.
+_GIVEN = "APPTAINERENV_"
 #: Names that its shell, which sets the environment, can set.
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -111,16 +113,30 @@ class ApptainerEngine(ProcessEngine):
         except OSError as error:
             raise EngineError(f"container image {image} can't be kept: {error}") from error
 
-    def command_line(self, spec: RunSpec) -> list[str]:
+    @property
+    def store(self) -> str:
+        """See Engine."""
+        return f"{self.name} {self._images.folder}"
+
+    def environment(self, spec: RunSpec) -> dict[str, str]:
+        """See Engine; none, the command line sets all of it."""
+        return {}
+
+    def command_line(self, spec: RunSpec, withheld: Collection[str] = ()) -> list[str]:
         """Return a command that makes the same container, its environment first."""
         launch = self._launch_of(spec, {})
-        return ["env", "-i", *(f"{name}={value}" for name, value in launch.env.items()), *launch.argv]
+        left_out = {f"{_GIVEN}{name}": name for name in withheld if _can_be_set(name)}
+        words = [*(f"{name}={value}" for name, value in launch.env.items() if name not in left_out), *launch.argv]
+        if not left_out:
+            return ["env", "-i", *words]
+        passed = " ".join(f'${{{name}+"{given}=${name}"}}' for given, name in left_out.items())
+        return ["sh", "-c", f'exec env -i {passed} "$@"', "sh", *words]
 
     def describe(self, spec: RunSpec) -> dict[str, object]:
         """See Engine; the names are those that the other engines use. Raises EngineError."""
         memory = f"{_memory(spec)}m"
         return {
-            "image": str(self._images.find(spec.image)),
+            "image": str(self._image(spec)),
             "user": spec.user or self._user,
             "network_mode": spec.network,
             "read_only": True,
@@ -142,14 +158,17 @@ class ApptainerEngine(ProcessEngine):
 
     def _plan(self, spec: RunSpec, token: str) -> Launch:
         launch = self._launch_of(spec, {TOKEN_VARIABLE: token})
-        self._images.identity(self._images.find(spec.image))
+        self._images.identity(self._image(spec))
         for mount in self._mounts(spec)[1:]:
             _make_target(mount, spec.working_dir)
         give(spec.working_dir, *parse_user(spec.user or str(self._user)))
         return launch
 
+    def _image(self, spec: RunSpec) -> Path:
+        return self._images.known_as(spec.image, spec.image_id)
+
     def _launch_of(self, spec: RunSpec, extra: Mapping[str, str]) -> Launch:
-        image = self._images.find(spec.image)
+        image = self._image(spec)
         if not spec.argv:
             raise EngineError("no command", NOT_FOUND)
         if spec.network not in self._networks:
@@ -164,7 +183,7 @@ class ApptainerEngine(ProcessEngine):
             env={
                 "PATH": f"{Path(program).parent}:{_PATH}",
                 "APPTAINER_CONFIGDIR": str(files.config),
-                **{f"APPTAINERENV_{name}": value for name, value in given.items()},
+                **{f"{_GIVEN}{name}": value for name, value in given.items()},
             },
             owner=user if os.geteuid() == 0 else None,
         )
@@ -191,7 +210,7 @@ class ApptainerEngine(ProcessEngine):
     def _running(
         self, process: subprocess.Popen[bytes], record: ProcessRecord, pump: Pump, spec: RunSpec
     ) -> RunningProcess:
-        image_id = self._images.identity(self._images.find(spec.image))
+        image_id = self._images.identity(self._image(spec))
         return ContainedProcess(process, record, self._state_dir, pump, spec, image_id, self._notes(spec))
 
     def _notes(self, spec: RunSpec) -> list[str]:

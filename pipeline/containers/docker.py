@@ -5,6 +5,7 @@ No network, a read-only root file system, no capabilities, no new privileges, an
 never the engine's socket.
 """
 
+import os
 import threading
 from collections.abc import Collection, Sequence
 from pathlib import Path

@@ -46,13 +46,31 @@ class ImageFolder:
                     return resolved
         raise EngineError(f"container image {name} isn't on this machine (in {self.folder})")
 
+    def known_as(self, name: str | None, identity: str | None) -> Path:
+        """Return where the image with this identity is, whatever its name stands for by now; None: what it stands for.
+
+        Raises EngineError, RefusedError as `find`, and EngineError if it can't be found any more.
+        """
+        if identity is None:
+            return self.find(name)
+        with self._lock:
+            places = [Path(str(key[0])) for key, known in self._known.items() if known == identity]
+        for path in (self._kept(identity), *places):
+            with suppress(EngineError):
+                if path.exists() and self.identity(path) == identity:
+                    return path
+        found = self.find(name)
+        if self.identity(found) != identity:
+            raise EngineError(f"container image {name} isn't any more what it was when the job got it: {identity}")
+        return found
+
     def keep(self, name: str, identity: str, make: Callable[[Path], object]) -> None:
         """Have `make` make an image at the path that it is given, unless that one is here, and call it by a name.
 
         Raises RefusedError for a bad name, OSError, and what `make` raises.
         """
         _check(name)
-        kept = self.folder / _KEPT / identity.replace(":", "-")
+        kept = self._kept(identity)
         kept.parent.mkdir(parents=True, exist_ok=True)
         if not kept.exists():
             new = kept.with_name(f"{_NEW}{uuid.uuid4().hex}")
@@ -89,6 +107,9 @@ class ImageFolder:
         except OSError as error:
             raise EngineError(f"container image {path} can't be read: {error.strerror}") from error
         return known
+
+    def _kept(self, identity: str) -> Path:
+        return self.folder / _KEPT / identity.replace(":", "-").replace("/", "-")
 
     def _candidates(self, name: str) -> list[Path]:
         if name.startswith("/"):

@@ -3,18 +3,17 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline.containers.base import Engine
-from pipeline.containers.factory import EngineSettings, engine
 from pipeline.containers.processes import TOKEN_VARIABLE
 from pipeline.work.place import Place
 from pipeline.work.worker_config import JobWorkerConfig
 from tests.integration.attempt_support import assert_closed, job, make_place, run
+from tests.integration.engine_support import ENGINES
 
 #: Writes down all that it was given, and fails in its own way.
 NOSY = f"""
@@ -51,15 +50,11 @@ PERSON = {"PATH": os.environ["PATH"], "HOME": "/", "LANG": "C", "EDITOR": "ed", 
 IMAGE = "jobstream/python:1"
 
 
-@pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.docker)])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    if request.param == "docker":
-        request.getfixturevalue("docker_engine")
-    return replace(make_place(tmp_path), engine=_engine(request.param, tmp_path))
-
-
-def _engine(name: str, tmp_path: Path) -> Engine:
-    return engine(name, EngineSettings(state_dir=tmp_path / "state"))
+@pytest.fixture(params=ENGINES)
+async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
+    engine, _ = request.param(tmp_path, request)
+    yield replace(make_place(tmp_path), engine=engine)
+    await engine.close()
 
 
 def configured(place: Place, path: str, options: list[str]) -> Place:
@@ -79,7 +74,6 @@ async def test_the_script_does_again_what_the_attempt_did(place: Place) -> None:
     python = "python3" if place.engine.needs_image else sys.executable
     document = job(params={"words": WORDS}, container_image_name=IMAGE)
     result = await run(document, configured(place, python, ["-c", NOSY]))
-    await place.engine.close()
     assert (result.exit_code, result.oom) == (23, False), result.error
     path = assert_closed(result, place)
     left = (path / "left.json").read_bytes()
@@ -96,7 +90,6 @@ async def test_the_script_holds_no_secret_and_takes_it_from_who_runs_it(place: P
     script = "import os; print(os.environ.get('API_TOKEN', 'none'), os.environ['GREETING'])"
     document = job(params={"words": []}, container_image_name=IMAGE)
     result = await run(document, configured(place, python, ["-c", script]))
-    await place.engine.close()
     assert result.succeeded, result.error
     path = assert_closed(result, place)
     text = (path / "_run.sh").read_text()
