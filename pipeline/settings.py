@@ -135,7 +135,7 @@ class WorkerSettings(_Section):
     kill_grace: float = Field(5.0, ge=0, description="s between SIGTERM and SIGKILL of a job")
     mounts: tuple[Path, ...] = Field((), description="directories that jobs may mount, besides their own")
     user: str | None = Field(
-        None, pattern=r"^\d+:\d+$", description="uid:gid of container jobs; none: the worker's own, 10001 for root"
+        None, pattern=r"^\d+:\d+$", description="uid:gid of jobs; none: the worker's own, in containers 10001 for root"
     )
     transfer_timeout: float = Field(
         3000.0, gt=0, description="s that an attempt's inputs, and publishing its products, may each take"

@@ -50,7 +50,6 @@ class EngineWork:
         worker = settings.worker
         self._holder = holder
         self._cloud = cloud or Cloud()
-        in_containers = worker.engine != "process"
         config = _worker_config(settings)
         self._place = Place(
             engine=engine(worker.engine, _engine_settings(settings)),
@@ -59,7 +58,7 @@ class EngineWork:
             worker_config=config,
             datasets_file=worker.datasets_file,
             grace=worker.kill_grace,
-            user=worker.user if in_containers else None,
+            user=worker.user,
             transfer_timeout=worker.transfer_timeout,
             processor_timeout=worker.processor_timeout,
             output_limit=worker.output_mib << 20,
@@ -206,5 +205,5 @@ def _engine_settings(settings: Settings) -> EngineSettings:
         state_dir=settings.home.resolve() / "workers" / f"{worker.id}.runs",
         mount_roots=worker.mounts,
         gpus=worker.gpus > 0,
-        user=worker.user if worker.engine != "process" else None,
+        user=worker.user,
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 
 from agents.logging import configure
@@ -12,13 +13,17 @@ from agents.worker.identity import Seat, TakenError
 from agents.worker.nothing import NoWork
 from agents.worker.work import Work
 from agents.worker.worker import Worker
+from pipeline.containers.errors import RefusedError
 from pipeline.containers.factory import engine_names
+from pipeline.containers.ownership import parse_user
 from pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
 
 #: The engine whose work is `NoWork`.
 NOOP = "noop"
+#: The engine that runs jobs as plain processes.
+PROCESS = "process"
 
 
 class MisconfiguredError(ValueError):
@@ -54,7 +59,7 @@ def run(settings: Settings) -> int:
 
 
 def check(settings: Settings) -> None:
-    """Raise MisconfiguredError for settings that would lose leases, or name an engine that there isn't."""
+    """Raise MisconfiguredError for settings that would lose leases, or an engine or user that jobs can't have."""
     worker = settings.worker
     if settings.ledger.lease_ms < PER_LEASE * worker.heartbeat_ms:
         raise MisconfiguredError(
@@ -63,8 +68,21 @@ def check(settings: Settings) -> None:
         )
     if worker.drain_failures > worker.drain_runs:
         raise MisconfiguredError(f"{worker.drain_failures} failures can't be among {worker.drain_runs} runs")
+    _check_user(settings)
     if worker.engine not in engine_names():
         raise MisconfiguredError(f"no engine {worker.engine!r} (there are: {', '.join(engine_names())})")
+
+
+def _check_user(settings: Settings) -> None:
+    worker = settings.worker
+    if worker.user is None:
+        return
+    try:
+        uid, _ = parse_user(worker.user)
+    except RefusedError as error:
+        raise MisconfiguredError(f"jobs can't run as {worker.user}: {error}") from error
+    if worker.engine == PROCESS and os.geteuid() not in (0, uid):
+        raise MisconfiguredError(f"only a worker that is root can run processes as user {worker.user}")
 
 
 def _work(settings: Settings, holder: str, cloud: Cloud) -> Work:

@@ -21,7 +21,7 @@ class EngineSettings:
     writable_roots: Sequence[Path] = ()
     networks: Sequence[str] = ()
     gpus: bool = False
-    #: `uid:gid` of container jobs; None: the worker's own or, if that is root, an unprivileged one.
+    #: `uid:gid` of jobs; None: the worker's own, in containers of a worker that is root an unprivileged one.
     user: str | None = None
 
 
@@ -71,5 +71,5 @@ _ENGINES: Mapping[str, Callable[[EngineSettings], Engine]] = {
     "docker": _docker,
     "podman": _podman,
     "noop": lambda _: NoopEngine(),
-    "process": lambda settings: ProcessEngine(settings.state_dir),
+    "process": lambda settings: ProcessEngine(settings.state_dir, settings.user),
 }
