@@ -1,7 +1,8 @@
 """The engine that runs a command as a plain process of this host.
 
-It keeps a command's processes together and ends all of them, but encloses nothing: network, files and memory are the
-host's. For commands that are trusted, and for machines without a container engine.
+It keeps a command's processes together and ends all of them that keep their environment or their group, but encloses
+nothing: network, files and memory are the host's. For commands that are trusted, and for machines without a container
+engine. As a user of their own they can neither signal the worker nor read its files and environment.
 """
 
 import contextlib
@@ -10,13 +11,14 @@ import resource
 import signal
 import subprocess
 import threading
+import time
 import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.containers.base import Engine, Orphan, Running
-from pipeline.containers.errors import NOT_EXECUTABLE, NOT_FOUND, EngineError
+from pipeline.containers.errors import NOT_EXECUTABLE, NOT_FOUND, EngineError, UnavailableError
 from pipeline.containers.outcome import Exit, Usage
 from pipeline.containers.output import Outputs
 from pipeline.containers.ownership import give, parse_user
@@ -30,6 +32,8 @@ from pipeline.containers.threads import in_thread
 INHERITED = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
 #: Seconds without output, and in all, that what was printed may take once no process of a run is left.
 OUTPUT_PATIENCE, OUTPUT_LONGEST = 2.0, 30.0
+#: Seconds that the end of the output is waited for until it is looked who holds it.
+_LOOK = 0.02
 #: Bytes of a block, as the kernel counts them for a process (getrusage(2)).
 _BLOCK = 512
 
@@ -89,7 +93,13 @@ class ProcessEngine(Engine):
         )
         try:
             launch = self._plan(spec, record.token)
+        except Exception as error:
+            raise self._as_engine_error(error, spec) from error
+        try:
             record.write(self._state_dir)
+        except OSError as error:
+            raise UnavailableError(f"the run can't be recorded in {self._state_dir}: {error.strerror}") from error
+        try:
             process, pump = _spawn(spec, launch)
         except BaseException as error:
             record.remove(self._state_dir)
@@ -165,7 +175,7 @@ class RunningProcess(Running):
 
     def _finish(self, record: ProcessRecord) -> list[str]:
         notes = []
-        if kill_all(record):
+        if self._kill_all(record):
             self._record.remove(self._state_dir)
         else:
             notes.append("some of its processes did not end on SIGKILL")
@@ -173,6 +183,14 @@ class RunningProcess(Running):
             notes.append("output may be cut: a process that left the run still holds it")
         self._pump.close()
         return [*notes, *self._pump.notes]
+
+    def _kill_all(self, record: ProcessRecord) -> bool:
+        """Kill what is found, and look again for a while where somebody holds the output whom nobody found."""
+        deadline = time.monotonic() + OUTPUT_PATIENCE
+        while kill_all(record):
+            if self._pump.has_ended(_LOOK) or time.monotonic() > deadline:
+                return True
+        return False
 
     def _wait(self) -> Exit:
         os.waitid(os.P_PID, self._leader, os.WEXITED | os.WNOWAIT)

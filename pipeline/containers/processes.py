@@ -18,8 +18,10 @@ from pathlib import Path
 #: The variable that carries the token.
 TOKEN_VARIABLE = "JOBSTREAM_RUN"  # noqa: S105
 _PROC = "/proc"
-#: Rounds of killing, and the pause between them: a process may fork while it is looked for.
-_ROUNDS, _PAUSE = 40, 0.05
+#: Seconds of killing, and the pause where only dying ones are found.
+_PATIENCE, _PAUSE = 2.0, 0.01
+#: Looks in a row without a find that are believed: where there never was one, and after some.
+_SURE, _SURE_AFTER_FINDS = 3, 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,24 +67,38 @@ def born(pid: int) -> str:
     return f"{_boot()}/{stat[19]}" if stat else ""
 
 
-def members(record: ProcessRecord) -> list[int]:
-    """Return the pids of all processes of the run, zombies not counted."""
+def members(record: ProcessRecord) -> Iterator[int]:
+    """Yield the pids of all processes of the run, zombies not counted, each as soon as it is found.
+
+    The youngest come first, as far as pids tell: one that begins another and ends may be gone an instant later.
+    """
     group = record.pid if record.pid > 0 and record.born and record.born == born(record.pid) else None
-    pids = (int(entry) for entry in os.listdir(_PROC) if entry.isdigit())  # noqa: PTH208
-    return [pid for pid in pids if pid != os.getpid() and _belongs(pid, record.token, group)]
+    pids = sorted((int(entry) for entry in os.listdir(_PROC) if entry.isdigit()), reverse=True)  # noqa: PTH208
+    return (pid for pid in pids if pid != os.getpid() and _belongs(pid, record.token, group))
 
 
 def kill_all(record: ProcessRecord) -> bool:
-    """Send SIGKILL to all processes of the run until none is left; False if some survived about 2 s of it."""
-    for _ in range(_ROUNDS):
-        found = members(record)
-        if not found:
-            return True
-        for pid in found:
+    """Send SIGKILL to all processes of the run until none is left; False if some survived about 2 s of it.
+
+    None is left when several looks in a row have found none: a run may be a chain of processes, each of which lives no
+    longer than a look takes.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    known: set[int] = set()
+    empty = 0
+    while empty < (_SURE_AFTER_FINDS if known else _SURE):
+        found = set()
+        for pid in members(record):
+            found.add(pid)
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
-        time.sleep(_PAUSE)
-    return not members(record)
+        empty = 0 if found else empty + 1
+        if found and time.monotonic() > deadline:
+            return False
+        if found and found <= known:
+            time.sleep(_PAUSE)
+        known |= found
+    return True
 
 
 def _belongs(pid: int, token: str, group: int | None) -> bool:

@@ -52,6 +52,12 @@ class Pump:
                 self._abandoned.set()
                 return False
 
+    def has_ended(self, timeout: float) -> bool:
+        """Wait at most so many seconds for the end of the output, giving nothing up; say whether it came."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+        return self._thread is None or not self._thread.is_alive()
+
     def close(self) -> None:
         """Close the files; what comes later is dropped."""
         self._abandoned.set()
