@@ -64,6 +64,8 @@ class Arena:
     engine: str
     root: Path
     store: Path
+    #: Bytes of the worker's memory after its first job.
+    memory: int = 0
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def document(self, script: str, *arguments: str, **more: Any) -> dict[str, Any]:
@@ -135,18 +137,21 @@ def arena(playing: Ledger, engine: str, folder: Path, root: Path | None = None, 
     given = {"store": store, "datasets_file": rules, "root": root, "user": own_user(), "drain_failures": 0}
     try:
         with playing.worker(engine=engine, slots=2, **given | settings) as process:
-            yield Arena(playing, process, playing.holder(process), engine, root, store)
+            made = Arena(playing, process, playing.holder(process), engine, root, store)
+            made.assert_unharmed()
+            made.memory = psutil.Process(process.popen.pid).memory_info().rss
+            yield made
     finally:
         # what jobs left is more than other means of removing can take
         Trash(root).take(root / "jobs")
 
 
 class Growth:
-    """The most that a process's memory grew meanwhile."""
+    """The most that a process's memory grew meanwhile, from where it was at the start (bytes)."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, start: int) -> None:
         self._process = psutil.Process(pid)
-        self.start = self.most = self._process.memory_info().rss
+        self.start = self.most = start
 
     def __enter__(self) -> "Growth":
         self._over = threading.Event()

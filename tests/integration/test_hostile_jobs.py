@@ -1,11 +1,13 @@
 """Jobs that mean harm, run by a real worker process: it survives each of them, and the next job runs."""
 
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pipeline.containers.tail import tail
 from pipeline.messages.report import COMPLETED, FAILED
 from tests.integration.hostile_support import GROWTH, MIB, SECRET, Arena, Growth, arena
 from tests.integration.worker_support import ledger
@@ -29,8 +31,8 @@ def hostile(request: pytest.FixtureRequest, kafka: str, servers_home: Path) -> I
 
 @pytest.fixture
 def worker(hostile: Arena) -> Iterator[Arena]:
-    """The worker; whatever a test does, it is unharmed afterwards, and did not grow."""
-    with Growth(hostile.process.popen.pid) as growth:
+    """The worker; whatever a test does, it is unharmed afterwards, and did not grow since its first job."""
+    with Growth(hostile.process.popen.pid, hostile.memory) as growth:
         yield hostile
         hostile.assert_unharmed()
     assert growth.mib < GROWTH / MIB, f"{growth.mib:.1f} MiB"
@@ -131,7 +133,7 @@ def test_a_job_that_ignores_every_signal_it_can_is_ended_at_its_limit(worker: Ar
         "    signal.signal(number, signal.SIG_IGN)\n"
         "while True:\n    time.sleep(1)"
     )
-    said = worker.run(script, job_info={"soft_time_limit": 1, "time_limit": 2})
+    said = worker.run(script, job_info={"soft_time_limit": 0.5, "time_limit": 1})
     assert (said["kind"], said["category"]) == (FAILED, "hard-time-limit")
 
 
@@ -181,6 +183,40 @@ def test_a_job_does_not_find_the_workers_secrets(worker: Arena) -> None:
     output = (worker.directory(said) / "_stdout.txt").read_bytes()
     assert output
     assert SECRET.encode() not in output
+
+
+def test_a_job_that_takes_all_memory_is_ended_by_its_limit(worker: Arena) -> None:
+    if worker.engine == "process":
+        pytest.skip("a plain process has the host's memory")
+    said = worker.run("hoard = [b'x' * (1 << 20) for _ in range(4096)]", needs={"memory_mib": 64})
+    assert (said["kind"], said["category"]) == (FAILED, "out-of-memory")
+
+
+FLOOD = """
+import os, sys
+data = (b"\\x00\\xff" * (1 << 19) if sys.argv[2] == "binary" else b"x" * (1 << 20))
+for _ in range(int(sys.argv[1])):
+    os.write(1, data)
+os.write(1, b"end")
+"""
+
+
+@pytest.mark.parametrize(("what", "mib"), [("binary", 2048), ("one line", 100)])
+def test_a_flood_of_output_is_cut_and_takes_no_memory(worker: Arena, what: str, mib: int) -> None:
+    if worker.engine == "docker":
+        # goes through the engine first, at some 20 MiB/s
+        mib = min(mib, 2048 if os.environ.get("JOBSTREAM_LONG") else 64)
+    said = worker.run(FLOOD, str(mib), what)
+    assert said["kind"] == COMPLETED
+    output = worker.directory(said) / "_stdout.txt"
+    assert tail(output, 3) == b"end"
+    if mib <= 256:
+        assert output.stat().st_size == mib * MIB + 3
+    else:
+        assert output.stat().st_size < 256 * MIB + 100
+        cut = f"_stdout.txt: {(mib - 256) * MIB + 3} bytes cut here: more than the {256 * MIB} that are kept"
+        assert said["notes"] == [cut]
+    output.unlink()
 
 
 # the work directory
@@ -262,7 +298,7 @@ def test_a_directory_in_a_directory_in_a_directory_harms_nobody(worker: Arena) -
 
 def test_many_small_files_and_odd_times_and_names_harm_nobody(worker: Arena) -> None:
     script = (
-        "import os\nfor number in range(20_000):\n    os.close(os.open(str(number), os.O_CREAT))\n"
+        "import os\nfor number in range(10_000):\n    os.close(os.open(str(number), os.O_CREAT))\n"
         "os.close(os.open(b'\\xff\\n\\x01', os.O_CREAT))\n"
         "for name in ('.', '_context.json', '.running', '1'):\n    os.utime(name, (0, 2**33))\n"
     )
@@ -281,6 +317,7 @@ def product(number, text='{"version": "v1"}'):
 """
 
 
+@pytest.mark.parametrize("hostile", ["process"], indirect=True)
 @pytest.mark.parametrize(
     ("script", "says"),
     [
