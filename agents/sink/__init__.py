@@ -1,4 +1,4 @@
-"""The sink: facts from jobs.events into Elasticsearch (design §10).
+"""The sink: facts from jobs.events and tasks.events into Elasticsearch (design §10).
 
 Lives here: the Faust app (`app`), its batches (`batcher`), the writer that doesn't give up (`writer`), the index
 templates' installation (`installer`), and `main`. What is written is decided in `pipeline.index`.

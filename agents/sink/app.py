@@ -1,4 +1,4 @@
-"""The sink's Faust app: one actor a partition of jobs.events, which hands its records to the indexer in order."""
+"""The sink's Faust app: an actor for each partition of jobs.events and tasks.events feeds the indexer, in order."""
 
 import asyncio
 
@@ -36,7 +36,8 @@ def sink_app(settings: Settings, publisher: Publisher) -> faust.App:
                 await install(client, sink)
                 dead = DeadLetters(publisher, settings.topology)
                 announced = Announced(settings, codec(settings))
-                await Indexer(codec(settings), Writer(client), dead, batches, sink.index_prefix, announced).run()
+                made = codec(settings), Writer(client), dead, batches, sink.index_prefix, announced
+                await Indexer(*made, settings.topology.task_events.name).run()
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # a task's exception would leave the app running without it
@@ -44,5 +45,7 @@ def sink_app(settings: Settings, publisher: Publisher) -> faust.App:
 
     events = app.topic(settings.topology.events.name, key_type=bytes, value_type=bytes)
     app.agent(events, name="events", isolated_partitions=True, concurrency=1)(read)
+    tasks = app.topic(settings.topology.task_events.name, key_type=bytes, value_type=bytes)
+    app.agent(tasks, name="tasks", isolated_partitions=True, concurrency=1)(read)
     app.task(index)
     return app

@@ -14,7 +14,9 @@ from agents.sink.batcher import Batcher
 from agents.sink.writer import UnavailableError, Writer, persist
 from pipeline.codec import Codec, DecodeError
 from pipeline.index.documents import Action, Announced, Plan, plan
+from pipeline.index.tasks import plan as plan_of_task
 from pipeline.messages.fact import Fact
+from pipeline.messages.task import TaskFact
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -37,8 +39,10 @@ class Indexer:
         batches: "Batcher[Held]",
         prefix: str,
         announced: Announced | None = None,
+        tasks: str = "",
     ) -> None:
-        """`announced` reads the datasets that a fact only refers to."""
+        """`announced` reads the datasets that a fact only refers to; facts on topic `tasks` are of tasks."""
+        self._tasks = tasks
         self._announced = announced
         self._codec = codec
         self._writer = writer
@@ -54,7 +58,7 @@ class Indexer:
     async def index(self, batch: Sequence[Held]) -> None:
         """Index one batch; when it returns, each of its records is indexed or dead, and acknowledged."""
         # asking a registry for a schema blocks, so that never happens on the loop
-        plans = await persist(lambda: asyncio.to_thread(self._plans, [held.event.value for held in batch]), "decode")
+        plans = await persist(lambda: asyncio.to_thread(self._plans, batch), "decode")
         actions = [action for one in plans for action in one.actions]
         refused = await self._writer.write(actions)
         await self._bury(batch, plans, actions, refused)
@@ -62,11 +66,22 @@ class Indexer:
             if _is_current(held.event):
                 await acknowledge(held.stream, held.event)
 
-    def _plans(self, values: Sequence[bytes | None]) -> list[Plan]:
+    def _plans(self, batch: Sequence[Held]) -> list[Plan]:
         try:
-            return [self._plan(value) for value in values]
+            return [self._plan_of(held.event) for held in batch]
         except (OSError, RegistryError) as error:
             raise UnavailableError(f"schema registry: {error}") from error
+
+    def _plan_of(self, event: EventT) -> Plan:
+        if event.message.topic == self._tasks:
+            return self._plan_of_task(event.value, round((event.message.timestamp or 0) * 1000))
+        return self._plan(event.value)
+
+    def _plan_of_task(self, value: bytes | None, time_ms: int) -> Plan:
+        try:
+            return plan_of_task(TaskFact.of(self._codec.decode("task_fact", value)), time_ms, self._prefix)
+        except (DecodeError, TypeError, AttributeError) as error:
+            return Plan((), (f"not a task's fact: {error}",))
 
     def _plan(self, value: bytes | None) -> Plan:
         try:

@@ -17,7 +17,9 @@ def run(settings: Settings) -> int:
     publisher = Publisher(settings, settings.topology.name("sink-dead"))
     try:
         return run_app(
-            sink_app(settings, publisher), settings, [settings.topology.events.name, settings.topology.dead.name]
+            sink_app(settings, publisher),
+            settings,
+            [settings.topology.events.name, settings.topology.task_events.name, settings.topology.dead.name],
         )
     finally:
         publisher.close()

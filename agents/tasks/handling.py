@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +26,9 @@ from pipeline.work.facts import host_facts
 log = logging.getLogger(__name__)
 
 Watch = Callable[[], End | None]
+
+#: Records that this process has seen to, and that it knows again if their acknowledgement was lost.
+_REMEMBERED = 200
 
 
 class UnreadableError(Exception):
@@ -67,12 +71,22 @@ class Handling:
         self._outputs = outputs
         self._child = child
         self._folders = folders
+        self._concluded: deque[Taken] = deque(maxlen=_REMEMBERED)
 
     def handle(self, taken: Taken, watch: Watch) -> bool:
         """Do what the record asks for; return whether it needs nobody any more, else it is to be released.
 
         `watch` is asked often while a function runs. Raises OutputError where that can't be written, UnreadableError.
         """
+        # the deliveries differ: a broker that was away has forgotten who held what
+        if any(_same(taken, one) for one in tuple(self._concluded)):
+            return True
+        done = self._conclude_or_release(taken, watch)
+        if done:
+            self._concluded.append(replace(taken, value=None, headers={}))
+        return done
+
+    def _conclude_or_release(self, taken: Taken, watch: Watch) -> bool:
         try:
             task = self._task(taken)
         except InvalidTaskError as error:
@@ -168,3 +182,8 @@ class Handling:
 
     def _tell(self, task: Task, status: TaskStatus, **more: Any) -> None:
         self._outputs.fact(fact(task, self._queue, status, **more))
+
+
+def _same(one: Taken, other: Taken) -> bool:
+    """Whether it is the same record; in a topic that was made anew, offsets begin anew."""
+    return (one.offset, one.timestamp, one.partition) == (other.offset, other.timestamp, other.partition)

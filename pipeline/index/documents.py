@@ -132,7 +132,7 @@ def _body(fact: Fact, document: Mapping[str, Any]) -> bytes:
 def _event(fact: Fact, document: Mapping[str, Any]) -> bytes:
     event = {name: getattr(fact, name) for name in _FACT_FIELDS}
     event |= {
-        "@timestamp": _iso(fact.time),
+        "@timestamp": iso(fact.time),
         "resource": "fact",
         "type": document.get("type"),
         "holder": document.get("holder"),
@@ -180,10 +180,11 @@ def dataset_action(product: Any, job_id: str, attempt: int, time_ms: int, number
     if not isinstance(name, str) or not name or len(name.encode()) > ID_LIMIT:
         raise ValueError(f"its id is missing or longer than {ID_LIMIT} bytes")
     index = dataset_index(product, prefix)
-    body = {"@timestamp": _iso(time_ms), **product, "job_id": job_id, "attempt": attempt}
+    body = {"@timestamp": iso(time_ms), **product, "job_id": job_id, "attempt": attempt}
     version = time_ms * _VERSIONS_A_MS + min(number, _VERSIONS_A_MS - 1)
     return Action(index, name, orjson.dumps(body), version)
 
 
-def _iso(time_ms: int) -> str:
+def iso(time_ms: int) -> str:
+    """Return a time (ms since the epoch) as the index has it."""
     return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

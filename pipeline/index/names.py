@@ -12,6 +12,8 @@ JOBS = "job_status"
 JOBS_CURRENT = "job_status-current"
 #: alias of every fact
 EVENTS = "job_events"
+#: alias of every task's current document, and HySDS's second name for it
+TASKS, TASKS_CURRENT = "task_status", "task_status-current"
 #: alias of every dataset's document
 DATASETS = "grq"
 
@@ -31,13 +33,18 @@ def is_job_index(name: object) -> bool:
 
 def events_index(time_ms: int) -> str:
     """Return the index of the facts of that time's day (UTC); raises ValueError for a time that is none."""
-    return _events_index(time_ms // _DAY_MS)
+    return _index_of_day(EVENTS, time_ms // _DAY_MS)
+
+
+def tasks_index(time_ms: int) -> str:
+    """Return the index of the tasks that were queued on that time's day (UTC); raises ValueError for none."""
+    return _index_of_day(TASKS, time_ms // _DAY_MS)
 
 
 @lru_cache(maxsize=128)
-def _events_index(day: int) -> str:
+def _index_of_day(name: str, day: int) -> str:
     try:
-        return f"{EVENTS}-{datetime.fromtimestamp(day * _DAY_MS / 1000, UTC):%Y.%m.%d}"
+        return f"{name}-{datetime.fromtimestamp(day * _DAY_MS / 1000, UTC):%Y.%m.%d}"
     except (OverflowError, OSError, ValueError) as error:
         raise ValueError(f"not a time: day {day}") from error
 

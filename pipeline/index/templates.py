@@ -6,7 +6,7 @@ indexed, fields beyond the limit and malformed values are ignored, and strings a
 
 from typing import Any
 
-from pipeline.index.names import DATASETS, EVENTS, JOBS, JOBS_CURRENT
+from pipeline.index.names import DATASETS, EVENTS, JOBS, JOBS_CURRENT, TASKS, TASKS_CURRENT
 
 #: fields of one index at most; what comes beyond is kept in the document and not indexed
 FIELD_LIMIT = 2000
@@ -53,6 +53,7 @@ def templates(prefix: str, shards: int, replicas: int, refresh: str, *, geo_shap
     return {
         f"{prefix}{JOBS}": template(f"{JOBS}-*", (JOBS, JOBS_CURRENT), job_properties()),
         f"{prefix}{EVENTS}": template(f"{EVENTS}-*", (EVENTS,), event_properties()),
+        f"{prefix}{TASKS}": template(f"{TASKS}-*", (TASKS, TASKS_CURRENT), task_properties()),
         f"{prefix}{DATASETS}": template(f"{DATASETS}_*", (DATASETS,), dataset_properties(geo_shape=geo_shape)),
     }
 
@@ -142,6 +143,23 @@ def event_properties() -> Mapping:
         **dict.fromkeys(("seq", "attempt", "inbox_partition", "inbox_offset", "index"), _LONG),
         **dict.fromkeys(("code_version", "holder"), _KEYWORD),
         "@timestamp": _DATE,
+    }
+
+
+def task_properties() -> Mapping:
+    """Return the fields of a task's document (spec §9)."""
+    names = ("uuid", "status", "type", "function", "queue", "resource", "submitted_by")
+    times = ("@timestamp", "time_queued", "time_start", "time_end", "retry_at")
+    return {
+        **dict.fromkeys(names, _NAME),
+        **dict.fromkeys(("celery_hostname", "directory"), _KEYWORD),
+        **dict.fromkeys(("error", "short_error", "traceback", "output"), _TEXT),
+        **dict.fromkeys(("seq", "attempt", "max_attempts", "deliveries", "result_size"), _LONG),
+        **dict.fromkeys(times, _DATE),
+        "duration": _DOUBLE,
+        # texts of JSON: what is in them differs from function to function
+        **dict.fromkeys(("args", "kwargs", "result"), _TEXT),
+        "trace": _KEPT,
     }
 
 

@@ -125,7 +125,7 @@ class SinkBench:
         admin = admin_client({"bootstrap.servers": self.bootstrap})
         topics = [
             NewTopic(one.name, one.partitions, 1, config=one.config())
-            for one in (topology.events, topology.datasets, topology.dead)
+            for one in (topology.events, topology.task_events, topology.datasets, topology.dead)
         ]
         for future in admin.create_topics(topics).values():
             future.result(30)

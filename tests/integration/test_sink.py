@@ -11,8 +11,12 @@ import psutil
 import pytest
 
 from agents.announcing import Announcer, Places
+from pipeline.messages.task import Task
+from pipeline.tasks.facts import fact
+from pipeline.tasks.status import TaskStatus
+from pipeline.topology import partition_of
 from tests.integration.relay import Relay
-from tests.integration.sink_bench import DAY, SinkBench, make_fact
+from tests.integration.sink_bench import DAY, T0, SinkBench, make_fact
 from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(240)
@@ -72,6 +76,32 @@ def test_a_fact_that_cannot_be_indexed_goes_to_the_dead_letters_as_it_came_and_t
     assert all(headers["topic"].decode() == bench.settings.topology.events.name for _, headers in letters)
     assert {job["seq"] for job in bench.documents("job_status").values()} == {1}
     assert len(bench.documents("job_status")) == 2
+
+
+def test_facts_of_tasks_in_any_order_and_repeated_lead_to_the_newest_document_of_each(bench: SinkBench) -> None:
+    statuses = (TaskStatus.QUEUED, TaskStatus.STARTED, TaskStatus.RETRIED, TaskStatus.STARTED, TaskStatus.SUCCEEDED)
+    topic = bench.settings.topology.task_events
+    facts = []
+    for number in range(20):
+        for place, status in enumerate(statuses):
+            task = Task(function="echo", task_id=f"t-{number}", attempt=1 + place // 3, queued_at=T0, args='[{"a": 1}]')
+            facts.append(fact(task, "q", status, worker="w", facts='{"processorcount": 2}', result='{"b": [1, "x"]}'))
+    shuffled = facts + facts[::3]
+    random.Random(2).shuffle(shuffled)
+    records = [(one.task_id, bench.codec.encode("task_fact", one.record())) for one in shuffled]
+    records += [("a", b"\xc3\x01 no fact"), ("b", None)]
+    for key, value in records:
+        bench.publisher.send(topic, key, value, partition_of(key, topic.partitions)).result(30)
+    bench.start()
+
+    until(lambda: len(bench.dead()) == 2, 60, 0.5, "what is no fact is a dead letter")
+    until(lambda: len(bench.documents("task_status")) == 20, 60, 0.5, "a document each")
+    done = lambda: {(one["status"], one["seq"]) for one in bench.documents("task_status").values()}  # noqa: E731
+    until(lambda: done() == {("task-succeeded", 24)}, 60, 0.5, lambda: str(done()))
+    assert set(bench.documents("task_status")) == {(f"task_status-{DAY}", f"t-{number}") for number in range(20)}
+    one = bench.documents("task_status-current")[f"task_status-{DAY}", "t-7"]
+    assert (one["resource"], one["uuid"], one["attempt"], one["celery_hostname"]) == ("task", "t-7", 2, "w")
+    assert one["time_queued"] == "2026-09-21T14:13:20.000Z"
 
 
 def test_what_users_put_into_a_job_is_kept_whatever_its_shape(bench: SinkBench) -> None:

@@ -17,6 +17,7 @@ def test_each_kind_of_index_has_its_aliases_behind_the_prefix(made: dict[str, An
     assert found == {
         "p-job_status": (["p-job_status-*"], ["p-job_status", "p-job_status-current"]),
         "p-job_events": (["p-job_events-*"], ["p-job_events"]),
+        "p-task_status": (["p-task_status-*"], ["p-task_status", "p-task_status-current"]),
         "p-grq": (["p-grq_*"], ["p-grq"]),
     }
 

@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from pipeline.codec import Codec, DecodeError
+from pipeline.index.tasks import plan
 from pipeline.messages.task import Task, TaskFact
 from pipeline.tasks.check import ARGUMENTS_LIMIT, InvalidTaskError, Rules, check, named
 from pipeline.tasks.facts import ARGUMENTS, ended, fact
@@ -116,6 +117,25 @@ def test_facts_are_in_order_whatever_the_order_in_which_they_come() -> None:
     order = [seq_of(1, status) for status in ("task-queued", "task-started", "task-retried")]  # type: ignore[arg-type]
     order += [seq_of(2, TaskStatus.STARTED), seq_of(2, TaskStatus.SUCCEEDED)]
     assert order == sorted(set(order))
+
+
+def test_a_tasks_document_is_in_the_index_of_the_day_it_was_queued_on() -> None:
+    started = {"started_at": 1_790_000_001_000, "worker": "w"}
+    made = fact(task(queued_at=1_790_000_000_000), "q", TaskStatus.STARTED, **started)
+    ended_ = fact(task(queued_at=1_790_000_000_000), "q", TaskStatus.SUCCEEDED, **started, ended_at=1_790_000_003_500)
+    (first,), (last,) = (plan(one, 1_790_100_000_000, "p-").actions for one in (made, ended_))
+    assert {(one.index, one.id) for one in (first, last)} == {("p-task_status-2026.09.21", "t-1")}
+    assert (first.version or 0) < (last.version or 0)
+    document = orjson.loads(last.body)
+    assert (document["status"], document["duration"]) == ("task-succeeded", 2.5)
+    assert document["@timestamp"] == "2026-09-22T18:00:00.000Z"
+
+
+@pytest.mark.parametrize("changes", [{"task_id": ""}, {"task_id": "x" * 600}, {"seq": -1}, {"queued_at": 10**18}])
+def test_a_fact_that_has_no_place_in_the_index_says_so(changes: dict[str, Any]) -> None:
+    made = TaskFact(**{"task_id": "t", "seq": 1, "status": "task-queued", "attempt": 1} | changes)
+    assert plan(made, 0).actions == ()
+    assert plan(made, 0).refused
 
 
 def test_a_fact_cuts_what_is_long_and_can_be_written() -> None:
