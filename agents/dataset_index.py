@@ -8,7 +8,7 @@ from elasticsearch import ApiError, Elasticsearch, TransportError
 
 from agents.elastic import client_options
 from agents.index_reader import IndexUnavailableError
-from pipeline.index.bulk import Verdict, answer_of, chunks, reason_of
+from pipeline.index.bulk import Verdict, alias_actions, answer_of, chunks, reason_of
 from pipeline.index.documents import Action, dataset_action
 from pipeline.index.names import DATASETS
 from pipeline.settings import Settings
@@ -49,6 +49,7 @@ class DatasetIndex:
         try:
             for start, end in chunks(actions):
                 self._write([line for action in actions[start:end] for line in action.lines()], actions[start:end])
+            self._name(actions)
         except (IndexRefusedError, IndexUnavailableError) as error:
             written.undo_for(error)
             raise
@@ -75,6 +76,21 @@ class DatasetIndex:
                 raise IndexUnavailableError(f"{action.index}/{action.id}: {said.reason}")
             if result.get("status") == 409:
                 raise IndexRefusedError(f"{action.index}/{action.id}: the index holds a newer document")
+
+    def _name(self, actions: Sequence[Action]) -> None:
+        """Give the indices their aliases. One that is refused refuses all; those that were given stay."""
+        pairs = list(dict.fromkeys((action.index, alias) for action in actions for alias in action.aliases))
+        if not pairs:
+            return
+        try:
+            self._client.indices.update_aliases(actions=alias_actions(pairs))
+        except ApiError as error:
+            if error.meta.status in (400, 404):
+                said = reason_of(error.body.get("error") if isinstance(error.body, dict) else error.body)
+                raise IndexRefusedError(f"aliases {', '.join(alias for _, alias in pairs)}: {said}") from error
+            raise self._unavailable(error) from error
+        except TransportError as error:
+            raise self._unavailable(error) from error
 
     def put_back(self, actions: Sequence[Action], before: Sequence[Mapping[str, Any] | None]) -> None:
         """Make each document what it was, if it is still the one that was written."""

@@ -8,7 +8,7 @@ import orjson
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from agents.bus import CALL_TIMEOUT, consumer
-from agents.sink.writer import UnavailableError
+from agents.sink.unavailable import UnavailableError
 from pipeline.codec import Codec, DecodeError
 from pipeline.messages.dataset import DatasetPublished
 from pipeline.settings import Settings

@@ -11,7 +11,8 @@ from agents.dead_letters import DeadLetters
 from agents.held_event import acknowledge
 from agents.registry import RegistryError
 from agents.sink.batcher import Batcher
-from agents.sink.writer import UnavailableError, Writer, persist
+from agents.sink.unavailable import UnavailableError
+from agents.sink.writer import Writer, persist
 from pipeline.codec import Codec, DecodeError
 from pipeline.index.documents import Action, Announced, Plan, plan
 from pipeline.index.tasks import plan as plan_of_task

@@ -3,7 +3,8 @@
 import structlog
 from elasticsearch import ApiError, AsyncElasticsearch, TransportError
 
-from agents.sink.writer import UnavailableError, persist
+from agents.sink.unavailable import UnavailableError
+from agents.sink.writer import persist
 from pipeline.index.templates import templates
 from pipeline.settings import SinkSettings
 

@@ -8,6 +8,8 @@ import structlog
 from elasticsearch import ApiError, AsyncElasticsearch, TransportError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
+from agents.sink.aliases import Aliases
+from agents.sink.unavailable import UnavailableError
 from pipeline.index.bulk import Answer, Verdict, answer_of, chunks, reason_of
 from pipeline.index.documents import Action
 
@@ -20,10 +22,6 @@ FIRST_WAIT = 0.2
 LONGEST_WAIT = 30.0
 #: what of the answer is needed: it is as large as the request otherwise
 _ANSWER = ["errors", "items.*.status", "items.*.error"]
-
-
-class UnavailableError(Exception):
-    """Elasticsearch is away, overloaded, or refuses for a reason that isn't the document's."""
 
 
 async def persist(call: Callable[[], Awaitable[T]], what: str) -> T:
@@ -53,9 +51,12 @@ class Writer:
 
     def __init__(self, client: AsyncElasticsearch) -> None:
         self._client = client
+        self._aliases = Aliases(client)
 
     async def write(self, actions: Sequence[Action]) -> dict[int, str]:
         """Write all; return why for those that Elasticsearch will never take, by their place in `actions`.
+
+        A document whose index can't have one of its aliases is written, and returned all the same.
 
         Returns only when each is written or refused. While Elasticsearch is away or overloaded it waits and sends
         those again that are left.
@@ -78,6 +79,17 @@ class Writer:
                 raise UnavailableError(f"{len(later)} writes: {next(iter(later.values()))}")
 
         await persist(send, "bulk")
+        named = {
+            number: [(action.index, alias) for alias in action.aliases]
+            for number, action in enumerate(actions)
+            if action.aliases and number not in refused
+        }
+        if named:
+            pairs = [pair for wanted in named.values() for pair in wanted]
+            unnamed = await persist(lambda: self._aliases.give(pairs), "aliases")
+            for number, wanted in named.items():
+                if reasons := [unnamed[pair] for pair in wanted if pair in unnamed]:
+                    refused[number] = "; ".join(reasons)
         return refused
 
     async def _bulk(self, actions: Sequence[Action]) -> list[Answer]:

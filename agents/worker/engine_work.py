@@ -22,6 +22,7 @@ from pipeline.datasets.errors import DatasetError
 from pipeline.datasets.extractors import Extractors
 from pipeline.datasets.publisher import publish
 from pipeline.datasets.rules import Rules
+from pipeline.datasets.staging import Published
 from pipeline.datasets.store import Orphaned, Store
 from pipeline.identity import task_id
 from pipeline.settings import Settings
@@ -84,6 +85,7 @@ class EngineWork:
     async def run(self, assignment: Assignment, stop: Stop, started: Started, may_publish: MayPublish) -> WorkResult:
         """See Work."""
         documents: list[dict[str, Any]] = []
+        provenance: dict[str, Any] = {}
         preparing = self._preparing.of(assignment.document)
         observer = self._logs.of(assignment.job_id, assignment.attempt)
         triage = Triage(self._triage, assignment.attempt, assignment.holder, may_publish)
@@ -92,7 +94,10 @@ class EngineWork:
             started(preparing.told(job_info))
 
         async def make_visible(job_dir: Path, document: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-            return await self._publish(assignment, job_dir, may_publish, documents)
+            published = await self._publish(assignment, job_dir, document, may_publish)
+            documents.extend(published.documents)
+            provenance.update(published.provenance)
+            return published.products_staged
 
         try:
             result = await run_attempt(
@@ -114,7 +119,9 @@ class EngineWork:
             observer.ended()
         report = result.report()
         report["job_info"] = preparing.told(report["job_info"])
-        report["job_info"]["metrics"]["products_staged"].extend(triage.staged)
+        metrics = report["job_info"]["metrics"]
+        metrics["products_staged"].extend(triage.staged)
+        metrics["product_provenance"] = provenance
         made = {"products": documents, "triaged": triage.documents}
         return WorkResult(result.succeeded, report | {name: value for name, value in made.items() if value})
 
@@ -124,13 +131,13 @@ class EngineWork:
         await in_thread(self._logs.close)
 
     async def _publish(
-        self, assignment: Assignment, job_dir: Path, may_publish: MayPublish, documents: list[dict[str, Any]]
-    ) -> Sequence[Mapping[str, Any]]:
+        self, assignment: Assignment, job_dir: Path, document: Mapping[str, Any], may_publish: MayPublish
+    ) -> Published:
         if self._shelf is None:
-            return ()
+            return Published()
         published = await publish(
             job_dir,
-            assignment.document,
+            document,
             assignment.attempt,
             assignment.holder,
             self._shelf.rules,
@@ -139,10 +146,9 @@ class EngineWork:
             extractors=self._shelf.extractors,
             orphaned=self._shelf.orphaned,
         )
-        documents.extend(published.documents)
         for note in published.notes:
             log.info("job %s, attempt %d: %s", assignment.job_id, assignment.attempt, note)
-        return published.products_staged
+        return published
 
     def _place_now(self) -> Place:
         """Return the place with what is known of its host by now."""

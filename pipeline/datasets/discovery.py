@@ -4,12 +4,13 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pipeline.datasets.enrichment import instant
 from pipeline.datasets.errors import InvalidProduct
 from pipeline.datasets.geojson import check_geometry
 from pipeline.datasets.tree import JobTree, is_text
@@ -72,14 +73,9 @@ class DatasetFile(BaseModel):
 
     @model_validator(mode="after")
     def _ends_after_start(self) -> "DatasetFile":
-        if self.starttime and self.endtime and _instant(self.starttime) > _instant(self.endtime):
+        if self.starttime and self.endtime and instant(self.starttime) > instant(self.endtime):
             raise ValueError("starttime is after endtime")
         return self
-
-
-def _instant(text: str) -> datetime:
-    time = datetime.fromisoformat(text)
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True)

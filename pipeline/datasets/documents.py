@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.datasets.discovery import IndexChoice, Product
+from pipeline.datasets.enrichment import enriched
 from pipeline.datasets.errors import InvalidProduct
 from pipeline.datasets.provenance import inputs
 from pipeline.datasets.recognition import Recognition
@@ -85,6 +86,7 @@ def index_document(
         "dataset_level": str(recognition.values["level"]),
         "dataset_type": str(recognition.values["type"]),
         **described,
+        **enriched(product.dataset),
         "id": product.id,
         "objectid": product.id,
         "metadata": product.met or {},

@@ -22,10 +22,7 @@ def check_geometry(value: Mapping[str, Any]) -> None:
 
     Type names count in any case, as Elasticsearch takes them. Polygons need closed rings.
     """
-    named = str(value.get("type"))
-    kind = next((known for known in _DEPTHS if known.lower() == named.lower()), None)
-    if kind is None:
-        raise ValueError(f"geometry type {named[:40]!r} is none of {', '.join(_DEPTHS)}")
+    kind = _kind(value)
     positions = _flatten(value.get("coordinates"), _DEPTHS[kind])
     if not positions or len(positions) > MAX_POSITIONS:
         raise ValueError(f"{len(positions)} positions; between 1 and {MAX_POSITIONS} are allowed")
@@ -36,6 +33,19 @@ def check_geometry(value: Mapping[str, Any]) -> None:
     if kind == "MultiPolygon":
         for rings in value["coordinates"]:
             _check_rings(rings)
+
+
+def positions_of(value: Mapping[str, Any]) -> list[list[float]]:
+    """Return all positions of a geometry that was checked."""
+    return _flatten(value.get("coordinates"), _DEPTHS[_kind(value)])
+
+
+def _kind(value: Mapping[str, Any]) -> str:
+    named = str(value.get("type"))
+    kind = next((known for known in _DEPTHS if known.lower() == named.lower()), None)
+    if kind is None:
+        raise ValueError(f"geometry type {named[:40]!r} is none of {', '.join(_DEPTHS)}")
+    return kind
 
 
 def _flatten(value: Any, depth: int) -> list[Any]:

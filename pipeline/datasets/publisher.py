@@ -11,13 +11,15 @@ from typing import Any, TypeVar
 
 import orjson
 
-from pipeline.datasets.errors import PublishRefused
+from pipeline.datasets.enrichment import instant
+from pipeline.datasets.errors import DatasetError, PublishRefused
 from pipeline.datasets.extractors import Extractors
 from pipeline.datasets.finding import find
 from pipeline.datasets.marker import Marker
+from pipeline.datasets.recognition import Recognition
 from pipeline.datasets.rules import Rules
 from pipeline.datasets.staging import Published, Staging
-from pipeline.datasets.store import Orphaned, Publication, Store, never
+from pipeline.datasets.store import Orphaned, Store, never
 from pipeline.datasets.tree import JobTree
 
 T = TypeVar("T")
@@ -55,6 +57,7 @@ async def publish(
         payload_hash=document["payload_hash"],
         time=_iso(datetime.now(UTC)),
     )
+    begun = _begun(document, datetime.now(UTC))
     force = document.get("publish_overwrite_ok") is True
     published, stop = Published(), Stop()
     recognised = await _in_thread(
@@ -71,7 +74,7 @@ async def publish(
         await _in_thread(lambda: work.stage_all(recognised), on_cancel=publication.stop)
         if not await ask_permission():
             raise PublishRefused(f"job {marker.job_id}, attempt {attempt}: no permission to publish")
-        await _in_thread(lambda: _commit(tree, publication, published))
+        await _in_thread(lambda: _commit(work, recognised[-1], begun))
     finally:
         await _in_thread(publication.close)
     return published
@@ -121,10 +124,25 @@ async def _in_thread(
     raise cancelled
 
 
-def _commit(tree: JobTree, publication: Publication, published: Published) -> None:
-    publication.commit()
+def _begun(document: Mapping[str, Any], now: datetime) -> datetime:
+    """Return when the job's attempt began, as its document says; now where it doesn't."""
+    info = document.get("job_info")
     try:
-        _write_documents(tree.root, published.documents)
+        return instant(info["time_start"]) if isinstance(info, Mapping) else now
+    except (KeyError, TypeError, ValueError):
+        return now
+
+
+def _commit(work: Staging, last: Recognition, begun: datetime) -> None:
+    work.publication.commit()
+    published = work.published
+    # what is visible stays so, whatever is wrong with what is only said of it
+    try:
+        work.available(last, begun)
+    except (DatasetError, OSError) as error:
+        published.notes.append(f"product_provenance: {error}")
+    try:
+        _write_documents(work.tree.root, published.documents)
     except OSError as error:
         published.notes.append(f"{DATASETS_FILE} was not written: {error}")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from pipeline.datasets import documents
+from pipeline.datasets import documents, latency
 from pipeline.datasets.finding import SEED
 from pipeline.datasets.marker import Marker
 from pipeline.datasets.provenance import PUBLISHED as PROV
@@ -22,11 +22,15 @@ _MAX_CONTEXT = 16 << 20
 
 @dataclass(frozen=True)
 class Published:
-    """What was published, in the order of the products' paths; `notes` are sentences for the log."""
+    """What was published, in the order of the products' paths; `notes` are sentences for the log.
+
+    `provenance` is `product_provenance` of the last product, filled once it is there (spec §4.6).
+    """
 
     products_staged: list[dict[str, Any]] = field(default_factory=list)
     documents: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    provenance: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,20 @@ class Staging:
         prov = documents.provenance(self.job, self.marker.attempt)
         for recognition in recognised:
             start = datetime.now(UTC)
+            own = latency.read_own(self.tree, recognition)
+            # what is wrong with its file is said before anything is visible
+            latency.product_provenance(recognition.rule.ipath, start, start, own)
             urls, browse_urls, size = self._stage(recognition, context)
             names = self.tree.entries(recognition.product.parts)
             made = documents.index_document(recognition, names, urls, browse_urls, prov)
             entry = documents.staged_entry(recognition, made, size, start, datetime.now(UTC))
             self.published.documents.append(made)
             self.published.products_staged.append(entry)
+
+    def available(self, last: Recognition, begun: datetime) -> None:
+        """Note how long it took until the last product was there, which is now, from the time that the job began."""
+        own = latency.read_own(self.tree, last)
+        self.published.provenance.update(latency.product_provenance(last.rule.ipath, begun, datetime.now(UTC), own))
 
     def _stage(self, recognition: Recognition, context: bytes | None) -> tuple[list[str], list[str], int]:
         """Stage one product, and its browse images where they have a place of their own.

@@ -1,6 +1,6 @@
 """Bulk requests and their answers."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -11,6 +11,10 @@ from pipeline.index.documents import Action
 CHUNK_BYTES = 8 * 1024 * 1024
 #: bytes of a reason, which goes into a record's header
 REASON_LIMIT = 1000
+
+
+#: An index and one of its aliases.
+Pair = tuple[str, str]
 
 
 class Verdict(Enum):
@@ -43,6 +47,11 @@ def chunks(actions: Sequence[Action], limit: int = CHUNK_BYTES) -> Iterator[tupl
         size += length
     if start < len(actions):
         yield start, len(actions)
+
+
+def alias_actions(pairs: Iterable[Pair]) -> list[dict[str, dict[str, str]]]:
+    """Return the actions of a request that gives indices these aliases."""
+    return [{"add": {"index": index, "alias": alias}} for index, alias in pairs]
 
 
 def answer_of(item: Mapping[str, Any]) -> Answer:

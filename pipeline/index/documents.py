@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from pipeline.index.names import ID_LIMIT, dataset_index, events_index, is_job_index
+from pipeline.index.names import ID_LIMIT, dataset_aliases, dataset_index, events_index, is_job_index
 from pipeline.messages.fact import Fact
 from pipeline.statuses import REFUSALS, Status
 
@@ -42,6 +42,8 @@ class Action:
     id: str
     body: bytes
     version: int | None = None
+    #: Further names that the index is to have.
+    aliases: tuple[str, ...] = ()
 
     def lines(self) -> tuple[bytes, bytes]:
         """Return its two lines of a bulk request."""
@@ -182,7 +184,7 @@ def dataset_action(product: Any, job_id: str, attempt: int, time_ms: int, number
     index = dataset_index(product, prefix)
     body = {"@timestamp": iso(time_ms), **product, "job_id": job_id, "attempt": attempt}
     version = time_ms * _VERSIONS_A_MS + min(number, _VERSIONS_A_MS - 1)
-    return Action(index, name, orjson.dumps(body), version)
+    return Action(index, name, orjson.dumps(body), version, dataset_aliases(product, prefix))
 
 
 def iso(time_ms: int) -> str:

@@ -21,6 +21,8 @@ DATASETS = "grq"
 ID_LIMIT = 512
 NAME_LIMIT = 255
 
+#: of one dataset's index
+_MOST_ALIASES = 20
 _DAY_MS = 86_400_000
 _JOB_INDEX = re.compile(r"job_status-\d{4}\.\d{2}\.\d{2}")
 _UNFIT = re.compile(r"[^a-z0-9_.-]+")
@@ -47,6 +49,18 @@ def _index_of_day(name: str, day: int) -> str:
         return f"{name}-{datetime.fromtimestamp(day * _DAY_MS / 1000, UTC):%Y.%m.%d}"
     except (OverflowError, OSError, ValueError) as error:
         raise ValueError(f"not a time: day {day}") from error
+
+
+def dataset_aliases(document: Mapping[str, Any], prefix: str = "") -> tuple[str, ...]:
+    """Return further names that a dataset's document asks for its index: `grq-<alias>`, without an own `grq_` in front.
+
+    No index is named so, and so an alias can't take the place of one that another dataset will need.
+    """
+    choice = document.get("index")
+    wanted = choice.get("aliases") if isinstance(choice, Mapping) else None
+    names = [name for name in wanted if isinstance(name, str) and name] if isinstance(wanted, list) else []
+    made = (_UNFIT.sub("-", name.lower()).removeprefix(f"{DATASETS}_") for name in names[:_MOST_ALIASES])
+    return tuple(dict.fromkeys(f"{prefix}{DATASETS}-{name}"[:NAME_LIMIT] for name in made))
 
 
 def dataset_index(document: Mapping[str, Any], prefix: str = "") -> str:

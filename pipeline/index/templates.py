@@ -129,9 +129,15 @@ def _metrics() -> Mapping:
         "job_dir_size": _LONG,
         "inputs_localized": _object({"url": _KEYWORD, "path": _KEYWORD, "disk_usage": _LONG, **times}),
         "products_staged": _object({**staged, "disk_usage": _LONG, **times}),
-        "product_provenance": _KEPT,
+        "product_provenance": _object(_provenance()),
         "usage_stats": _object(usage),
     }
+
+
+def _provenance() -> Mapping:
+    times = ("processing_start_time", "availability_time", "acquisition_start_time", "source_production_time")
+    latencies = ("processing_latency", "total_latency", "ground_system_latency", "access_latency")
+    return {"product_type": _KEYWORD, **dict.fromkeys(times, _DATE), **dict.fromkeys(latencies, _DOUBLE)}
 
 
 def event_properties() -> Mapping:
@@ -171,7 +177,8 @@ def dataset_properties(*, geo_shape: bool) -> Mapping:
         **dict.fromkeys(("ipath", "version", "urls", "browse_urls"), _KEYWORD),
         **dict.fromkeys(("@timestamp", "starttime", "endtime", "creation_timestamp"), _DATE),
         "attempt": _LONG,
-        "location": {"type": "geo_shape"} if geo_shape else _KEPT,
+        **dict.fromkeys(("location", "center"), {"type": "geo_shape"} if geo_shape else _KEPT),
+        "temporal_span": _LONG,
         "images": _KEPT,
         "prov": _object(dict.fromkeys(("wasGeneratedBy", "wasDerivedFrom"), _KEYWORD)),
         "index": _KEPT,

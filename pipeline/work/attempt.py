@@ -32,7 +32,7 @@ from pipeline.work.supplying import Supply, supplied
 T = TypeVar("T")
 #: Bring the job's inputs into its directory; returns entries of `inputs_localized`.
 Prepare = Callable[[Path, Mapping[str, Any]], Awaitable[Sequence[Mapping[str, Any]]]]
-#: Publish the products in the directory; returns entries of `products_staged`.
+#: Publish the products in the directory, of the job as `_job.json` shows it; returns entries of `products_staged`.
 Publish = Callable[[Path, Mapping[str, Any]], Awaitable[Sequence[Mapping[str, Any]]]]
 #: Told once, before the command runs, the fields of `job_info` that are known then.
 Announce = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -123,7 +123,7 @@ class _Attempt:
         directory = await in_thread(conclusion.open, self._labels)
         spec = await self._make_ready(directory, seams.supply)
         if seams.prepare is not None:
-            bringing = self._transfer(seams.prepare, directory, Category.INPUTS)
+            bringing = self._transfer(seams.prepare, directory, Category.INPUTS, self._document)
             conclusion.inputs.extend(await self._unless_stopped(bringing))
         go_on = await self._call_before(seams.pre, directory)
         if seams.announce is not None:
@@ -143,7 +143,8 @@ class _Attempt:
         await in_thread(self._measure, directory)
         self._heed_stop()
         if seams.publish is not None:
-            conclusion.products.extend(await self._transfer(seams.publish, directory, Category.PUBLISH))
+            publishing = self._transfer(seams.publish, directory, Category.PUBLISH, conclusion.job())
+            conclusion.products.extend(await publishing)
 
     async def follow_up(self, processors: Sequence[Processor]) -> None:
         """Call the post-processors; what goes wrong is in the conclusion."""
@@ -230,10 +231,12 @@ class _Attempt:
             await asyncio.wait({working})
         raise self._stopped()
 
-    async def _transfer(self, seam: Prepare | Publish, directory: Path, category: Category) -> Sequence[Any]:
+    async def _transfer(
+        self, seam: Prepare | Publish, directory: Path, category: Category, document: Mapping[str, Any]
+    ) -> Sequence[Any]:
         try:
             async with asyncio.timeout(self._place.transfer_timeout):
-                return await seam(directory, self._document)
+                return await seam(directory, document)
         except AttemptError:
             raise
         except TimeoutError as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from elasticsearch import AsyncElasticsearch
+from elasticsearch import AsyncElasticsearch, Elasticsearch
 from typer.testing import CliRunner
 
 from agents.admin import apply
@@ -91,6 +91,23 @@ def test_a_directorys_datasets_are_published_indexed_and_announced(settings: Set
     assert "--force" in again.output
     assert ingest(made, "--force").exit_code == 0
     assert indexed(settings)["TILE-1"]["attempt"] > shown["TILE-1"]["attempt"]
+
+
+def test_a_directorys_datasets_get_the_aliases_that_they_ask_for_or_none_is_published(
+    settings: Settings, tmp_path: Path
+) -> None:
+    prefix = settings.sink.index_prefix
+    with Elasticsearch(**client_options(settings.sink)) as client:
+        make_product(tmp_path / "made", "TILE-1", index={"aliases": ["all"]})
+        assert ingest(tmp_path / "made").exit_code == 0
+        assert list(client.indices.get_alias(name=f"{prefix}grq-all")) == [f"{prefix}grq_v1.0_tile"]
+        client.indices.create(index=f"{prefix}grq-taken")
+        make_product(tmp_path / "more", "TILE-2", index={"aliases": ["taken"]})
+        said = ingest(tmp_path / "more")
+    assert said.exit_code == 2, said.output
+    assert "grq-taken" in said.output
+    assert list(visible(tmp_path / "store")) == ["tiles/v1.0/TILE-1"]
+    assert set(indexed(settings)) == {"TILE-1"}
 
 
 def test_a_document_that_the_index_refuses_takes_all_back(settings: Settings, tmp_path: Path) -> None:

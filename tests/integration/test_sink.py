@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+from elasticsearch import Elasticsearch
 
 from agents.announcing import Announcer, Places
 from pipeline.messages.task import Task
@@ -136,6 +137,29 @@ def test_the_datasets_of_a_completed_job_are_indexed_and_the_last_publication_st
     assert datasets["grq_v2_scene-l1", "P-1"]["label"] == "newer"
     ((_, headers),) = bench.dead()
     assert headers["reason"] == b"dataset: a dataset's document needs system_version and dataset"
+
+
+def test_an_index_gets_the_aliases_that_its_products_ask_for_and_what_is_refused_is_told(bench: SinkBench) -> None:
+    def product(name: str, *aliases: str) -> dict[str, object]:
+        place = {"type": "Polygon", "coordinates": [[[0, 0], [4, 0], [4, 2], [0, 0]]]}
+        more = {"location": place, "center": {"type": "point", "coordinates": [2, 1]}, "temporal_span": 3}
+        return {"id": name, "dataset": name, "system_version": "v1", "index": {"aliases": list(aliases)}, **more}
+
+    # an index of somebody else has the name of what will be asked for
+    with Elasticsearch(bench.elasticsearch) as client:
+        client.indices.create(index=f"{bench.name}-grq-taken")
+    bench.start()
+    first = make_fact(1, 3, document={"products": [product("A", "all", "a"), product("B", "all")]})
+    second = make_fact(2, 3, document={"products": [product("C", "taken", "all")]})
+    bench.produce([first, first, second])
+    bench.until_acknowledged()
+
+    assert {name for _, name in bench.documents("grq")} == {"A", "B", "C"}
+    assert {name for _, name in bench.documents("grq-all")} == {"A", "B", "C"}
+    assert {name for _, name in bench.documents("grq-a")} == {"A"}
+    ((_, headers),) = bench.dead()
+    assert b"alias" in headers["reason"]
+    assert b"grq-taken" in headers["reason"]
 
 
 def test_while_elasticsearch_is_away_nothing_is_acknowledged_and_then_nothing_is_missing(

@@ -96,6 +96,23 @@ def test_a_product_may_choose_its_indexs_suffix_but_no_index_of_another_kind() -
     assert plan(fact(with_products(product))).actions[2].index == "grq_..-job_status--"
 
 
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [
+        (["tiles", "grq_v2.0_s-l1", "tiles"], ("p-grq-tiles", "p-grq-v2.0_s-l1")),
+        (["Job_Status", "../x", ""], ("p-grq-job_status", "p-grq-..-x")),
+        ([f"a{number}" for number in range(30)], tuple(f"p-grq-a{number}" for number in range(20))),
+        (["x" * 300], (("p-grq-" + "x" * 300)[:255],)),
+        ([1, None, {}], ()),
+        ("tiles", ()),
+        (None, ()),
+    ],
+)
+def test_aliases_of_a_products_own_are_names_that_no_index_has(asked: Any, given: tuple[str, ...]) -> None:
+    product = {"id": "P", "dataset": "S", "system_version": "V", "index": {"aliases": asked}}
+    assert plan(fact(with_products(product)), "p-").actions[2].aliases == given
+
+
 @pytest.mark.parametrize("status", ["job-started", "job-failed"])
 def test_only_a_completion_publishes(status: str) -> None:
     product = {"id": "P", "dataset": "S", "system_version": "V"}
