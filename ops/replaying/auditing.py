@@ -77,12 +77,14 @@ class _Auditing:
         audit = Audit(number, self._store, causes, self._grants, self._findings)
         for offset in self._buried.get(number, ()):
             audit.buried(offset)
+        last = 0
         for message in records(self._log, events, number, *self._bounds(events, number, until=False), self._tell):
             fact = self._fact(message)
             if fact is not None and fact.inbox_offset < ends:
                 audit.add(fact)
-        # where nobody keeps how far the ledger is, all that is there counts as decided
-        audit.end(ends if decided_to is None else min(ends, decided_to))
+                last = max(last, fact.inbox_offset)
+        # where nobody keeps how far the ledger is, its last fact tells
+        audit.end(last if decided_to is None else min(ends, decided_to))
 
     def _bounds(self, topic: Topic, number: int, *, until: bool = True) -> tuple[int, int]:
         begins, ends = self._log.bounds(topic, number)

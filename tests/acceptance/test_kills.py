@@ -43,6 +43,8 @@ def everything_ended_well(site: Site, jobs: dict[str, Path]) -> None:
     history = site.facts
     assert {history.statuses(job).count(Status.COMPLETED) for job in jobs} == {1}
     assert history.contradictions == []
+    assert site.told("audit")["holds"]
+    assert site.told("replay", "verify")["equal"]
 
 
 @pytest.mark.parametrize("name", ["orchestrator", "scheduler", "gate"])
