@@ -161,6 +161,9 @@ class WorkerSettings(_Section):
     notice_check: float = Field(
         5.0, ge=0, description="s between two looks whether a spot instance will be taken away; 0: it is not looked for"
     )
+    replays: bool = Field(
+        False, description="whether jobs run whose submissions were sent again by `jobstream replay submissions`"
+    )
     drain_failures: int = Field(11, ge=0, description="failures of the last drain_runs that drain the worker; 0: never")
     drain_runs: int = Field(12, ge=1, description="runs that are looked at for that, at least one a slot")
     drain_window: float = Field(86_400.0, gt=0, description="s after which a run is not looked at any more")

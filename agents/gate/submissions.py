@@ -14,6 +14,7 @@ from agents.gate.queues import Queues
 from agents.gate.record import Incoming, Outgoing, TooLargeError, inbox_record
 from pipeline.codec import Codec, DecodeError
 from pipeline.messages.inbox import Inbox, Source
+from pipeline.messages.mark import mark_of
 from pipeline.settings import Settings
 from pipeline.submission import request
 from pipeline.submission.creators import Creator, Creators
@@ -120,7 +121,8 @@ class Submissions:
         return inbox_record(self._codec, self._inbox, self._topology.inbox_partition(message.family), message)
 
     def _origin(self, record: Incoming) -> Origin:
-        return Origin(record.topic, Source("submit", record.partition, record.offset, record.topic_id), record.time)
+        source = Source("submit", record.partition, record.offset, record.topic_id)
+        return Origin(record.topic, source, record.time, replay=mark_of(record.headers))
 
     def _replace_pool(self) -> None:
         """Leave a creator that doesn't return behind, with its thread: threads can't be ended from outside."""

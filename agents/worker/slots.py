@@ -16,6 +16,7 @@ from agents.worker.work import Assignment, Work, WorkResult
 from pipeline.containers.stop import Level
 from pipeline.holding.holdings import LEAVING, Verdict
 from pipeline.holding.results import as_json, by_reference
+from pipeline.messages.mark import mark_in
 from pipeline.messages.report import COMPLETED, FAILED, STARTED
 
 log = logging.getLogger(__name__)
@@ -37,8 +38,11 @@ class Slot(Actor):
         announcer: Announcer | None = None,
         warden: Warden | None = None,
         stop_patience: float = STOP_PATIENCE,
+        *,
+        replays: bool = False,
     ) -> None:
         super().__init__()
+        self._replays = replays
         self._announcer = announcer
         self._warden = warden
         self._stop_patience = stop_patience
@@ -68,6 +72,8 @@ class Slot(Actor):
         decision = self._rack.holdings.begin(*under_way.key, now_ms())
         if decision.verdict is Verdict.RELEASE:
             await self._hand_back(under_way, decision.reason)
+        elif decision.verdict is Verdict.START and mark_in(document) and not self._replays:
+            await self._refuse(under_way, mark_in(document))
         elif decision.verdict is Verdict.START:
             self._rack.begun(under_way, str(document.get("type")))
             await self._attempt(under_way, document)
@@ -136,6 +142,13 @@ class Slot(Actor):
             return WorkResult(False, {"error": f"{type(error).__name__}: {error}", "category": "worker"})
         finally:
             watch.cancel()
+
+    async def _refuse(self, under_way: UnderWay, marked: str) -> None:
+        """Report a replayed job as failed without running it: handed back, it would go round all workers."""
+        log.warning("job %s, attempt %d is of replay %s: not run", *under_way.key, marked)
+        error = f"its submission was sent again by replay {marked}: {self._worker} runs no such jobs (worker.replays)"
+        result = {"error": error, "short_error": "a replayed submission", "category": "replay"}
+        await self._deliver(under_way, under_way.report(FAILED, as_json(result)))
 
     async def _hand_back(self, under_way: UnderWay, reason: str) -> None:
         if not self._rack.is_ours(under_way):

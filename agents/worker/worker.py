@@ -68,7 +68,7 @@ class Worker:
         self._announcer = announcer = Announcer(self._publisher, self._codec, topology)
         warden = Warden(self._publisher, topology, self._rack, tolerance(worker))
         to_each = (self._rack, reporter, self._documents, work, worker.id, announcer, warden)
-        slots = (Slot(*to_each) for _ in range(worker.slots))
+        slots = (Slot(*to_each, replays=worker.replays) for _ in range(worker.slots))
         service = metadata_service(worker)
         watch = (CloudWatch(service, cloud, self._rack, worker.notice_check),) if service else ()
         self._crew = Crew(self._gave_up, self._status, heart, *slots, self._listener, *watch)

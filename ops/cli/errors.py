@@ -53,7 +53,7 @@ def explained(error: Exception) -> CliError | None:
     text = _text(error)
     if "SettingsError" in names or ("ValidationError" in names and "pydantic" in type(error).__module__):
         return CliError(f"settings: {_fields(error)}", exits.USAGE)
-    if names & {"TooLargeError", "HistoryError"}:
+    if names & {"TooLargeError", "HistoryError", "WrongTopicError"}:
         return CliError(text, exits.USAGE)
     if "IndexUnavailableError" in names:
         return CliError(f"{text}: `jobstream status` says whether it runs", exits.UNREACHABLE)

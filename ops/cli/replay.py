@@ -10,6 +10,7 @@ import typer
 from ops.cli import exits
 from ops.cli.errors import CliError, say
 from ops.cli.output import print_json
+from ops.cli.replay_submissions import submissions
 from ops.cli.session import Output, json_wanted, settings
 from ops.cli.times import TIME, time_of
 
@@ -132,6 +133,9 @@ def verify(
             found = list(verdicts(known, partition or None, *span, tell))
     if not show(found, limit, as_json=as_json):
         raise typer.Exit(exits.FAILED)
+
+
+replay.command("submissions")(submissions)
 
 
 def _check_partitions(wanted: list[int] | None, count: int) -> None:

@@ -15,6 +15,7 @@ from pipeline.ledger.state import Family, Job, Phase, Stub
 from pipeline.messages.command import STOP, Command
 from pipeline.messages.fact import Fact
 from pipeline.messages.inbox import Inbox
+from pipeline.messages.mark import HEADER
 from pipeline.messages.run import CLAIM_HEADER, HOLDER_HEADER, REFUSED, RESULT_HEADER, WITHDRAWN, Run
 from pipeline.shortening import cut_text, fitted, short_error
 from pipeline.statuses import Status
@@ -151,7 +152,9 @@ class Case:
             document.needs_avoiding(job.avoid),
             document.max_wait,
         )
-        self.decision.dispatches.append(Dispatch(job.queue, run.key, run))
+        marked = document.replay
+        headers = ((HEADER, marked),) if marked else ()
+        self.decision.dispatches.append(Dispatch(job.queue, run.key, run, headers))
 
     def answer(self, queue: str, job_id: str, attempt: int, result: str, holder: str, claim_id: str) -> None:
         """Clear an attempt's run record with the headers that answer a claim."""

@@ -20,7 +20,7 @@ class At:
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """A run record, or its tombstone with the headers that answer a claim."""
+    """A run record, whose header marks a replayed job, or its tombstone with the headers that answer a claim."""
 
     queue: str
     key: str

@@ -10,6 +10,7 @@ import orjson
 from pipeline.identity import task_id, worker_of
 from pipeline.ledger.state import Job
 from pipeline.messages.inbox import NewJob
+from pipeline.messages.mark import mark_in
 from pipeline.messages.needs import Needs
 from pipeline.statuses import Status
 
@@ -81,6 +82,11 @@ class Document:
     def job_type(self) -> str:
         """The job's type, `unknown` where the submission named none."""
         return str(self.body.get("type") or "unknown")
+
+    @property
+    def replay(self) -> str:
+        """The mark of a job whose submission was sent again from the past, "" for any other."""
+        return mark_in(self.body)
 
     def needs_avoiding(self, workers: tuple[str, ...]) -> Needs:
         """Return what the job asks of a worker, with the workers that it must avoid."""

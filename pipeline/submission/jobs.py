@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from pipeline.identity import family_of_hash, family_of_payload, job_id, payload_hash
+from pipeline.messages import mark
 from pipeline.messages.inbox import Inbox, NewJob, Source, Submitted
 from pipeline.messages.needs import Needs
 from pipeline.submission import limits
@@ -17,12 +18,16 @@ from pipeline.submission.request import INT_MAX, Submission
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a submission came from: `topic` by its full name, `time` the broker's in ms, the sender where known."""
+    """Where a submission came from: `topic` by its full name, `time` the broker's in ms, the sender where known.
+
+    `replay` is the mark of one that was sent again from the past (`pipeline.messages.mark`).
+    """
 
     topic: str
     source: Source
     time: int
     principal: str | None = None
+    replay: str = ""
 
     @property
     def submission_id(self) -> str:
@@ -32,11 +37,12 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """What a submission is called: its id, its payload hash and its family."""
+    """What a submission is called: its id, its payload hash, its family, and its mark if it was sent again."""
 
     submission_id: str
     payload_hash: str
     family: str
+    replay: str = ""
 
     @classmethod
     def of(cls, submission: Submission, origin: Origin) -> "Naming":
@@ -44,7 +50,7 @@ class Naming:
         own = submission.payload_hash
         hash_ = own or payload_hash(submission.payload)
         family = family_of_hash(hash_, origin.principal) if own else family_of_payload(hash_, submission.type)
-        return cls(submission.submission_id or origin.submission_id, hash_, family)
+        return cls(submission.submission_id or origin.submission_id, hash_, family, origin.replay)
 
 
 def jobs_of(submission: Submission, creators: Iterable[Creator], origin: Origin, gap: int) -> Inbox:
@@ -140,6 +146,7 @@ def _body(
         "command": made.command,
         "context": {**(made.context or {}), **(submission.context or {})},
         "publish_overwrite_ok": submission.publish_overwrite_ok,
+        mark.FIELD: naming.replay,
     }
     return orjson.dumps(job | {key: value for key, value in optional.items() if value}).decode()
 

@@ -1,0 +1,122 @@
+"""Sends a range of submissions again: to another topic, under new ids, marked."""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import TopicMetadata
+
+from agents.admin_client import admin_client
+from agents.bus import Delivered, Publisher, client_config
+from agents.registry import codec
+from ops.reading.log import REACH_TIMEOUT, BrokerError, Log
+from ops.replaying.reading import Tell, records, silent
+from pipeline.replay.resubmission import Again, Resubmission, SkippedError
+from pipeline.settings import Settings
+from pipeline.topology import Topic, partition_of
+
+#: Records under way at a time, and s that each may take.
+_UNDER_WAY, _DELIVERY = 500, 60.0
+
+
+class WrongTopicError(ValueError):
+    """The topic to send to is none to send to; the text says what to do."""
+
+
+@dataclass(slots=True)
+class Sent:
+    """What was sent again, by type, and what was left out, by why."""
+
+    types: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def count(self) -> int:
+        """How many were sent."""
+        return sum(self.types.values())
+
+
+def target(settings: Settings, name: str, *, force: bool) -> Topic:
+    """Return the topic to send to, as it is on the broker.
+
+    Raises WrongTopicError where it isn't there, is a topic of this installation that takes no submissions, or is the
+    one that the submissions come from and that isn't forced.
+    """
+    topology = settings.topology
+    if name == topology.submit.name and not force:
+        raise WrongTopicError(
+            f"{name} is where they come from: this installation would take them once more; --force if that is wanted"
+        )
+    own = {topic.name for topic in topology.fixed()} - {topology.submit.name}
+    if name in own or topology.queue_of(name) is not None:
+        raise WrongTopicError(f"{name} takes no submissions")
+    found = _described(settings, name)
+    if found is None or found.error is not None or not found.partitions:
+        raise WrongTopicError(
+            f"there is no topic {name}: create it first, or `jobstream topics apply` where it belongs"
+        )
+    return Topic(name, len(found.partitions), "any", "jobstream replay", "submission", None)
+
+
+def read(
+    settings: Settings, wanted: Resubmission, since: int, until: int, sent: Sent, tell: Tell = silent
+) -> Iterator[Again]:
+    """Yield what is to be sent again of jobs.submit, from `since` up to `until` (ms); `sent` counts what isn't."""
+    topic, made = settings.topology.submit, codec(settings)
+    with Log(settings, follows=False) as log:
+        numbers = range(topic.partitions)
+        starts, ends = log.since(topic, numbers, since), log.since(topic, numbers, until)
+        for number in numbers:
+            for message in records(log, topic, number, starts[number], ends[number], tell):
+                place = (topic.name, number, message.offset())
+                try:
+                    yield wanted.of(made, place, message.value(), message.headers() or ())
+                except SkippedError as error:
+                    sent.skipped[str(error)] += 1
+
+
+def send(
+    settings: Settings,
+    topic: Topic,
+    submissions: Iterator[Again],
+    sent: Sent,
+    rate: float | None = None,
+    wait: Callable[[float], None] = time.sleep,
+) -> None:
+    """Send submissions, at most `rate` a second, and await their delivery; raises DeliveryError.
+
+    What was sent before an error is there, and counted in `sent`.
+    """
+    publisher = Publisher(settings, settings.topology.name("jobstream-replay"))
+    under_way: deque[tuple[Again, Future[Delivered]]] = deque()
+    begun, count = time.monotonic(), 0
+    try:
+        for one in submissions:
+            if rate is not None:
+                wait(max(0.0, begun + count / rate - time.monotonic()))
+            count += 1
+            partition = partition_of(one.submission_id, topic.partitions)
+            under_way.append((one, publisher.send(topic, one.submission_id, one.value, partition, one.headers)))
+            if len(under_way) >= _UNDER_WAY:
+                _await(under_way, sent)
+        while under_way:
+            _await(under_way, sent)
+    finally:
+        publisher.close()
+
+
+def _await(under_way: "deque[tuple[Again, Future[Delivered]]]", sent: Sent) -> None:
+    one, future = under_way.popleft()
+    future.result(_DELIVERY)
+    sent.types[one.job_type] += 1
+
+
+def _described(settings: Settings, name: str) -> TopicMetadata | None:
+    client = admin_client(client_config(settings, settings.topology.name("jobstream-replay")))
+    try:
+        return client.list_topics(name, timeout=REACH_TIMEOUT).topics.get(name)
+    except KafkaException as error:
+        raise BrokerError(f"Kafka at {settings.kafka.bootstrap} can't be reached: {error.args[0].str()}") from error

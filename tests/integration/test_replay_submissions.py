@@ -1,0 +1,61 @@
+"""Sending submissions again between two installations on a real broker, through the other one's gate."""
+
+import json
+import time
+from pathlib import Path
+
+import orjson
+import pytest
+from typer.testing import CliRunner
+
+from agents.gate.main import Gate
+from ops.cli import exits
+from ops.cli.main import app
+from pipeline.messages.inbox import Submitted
+from tests.integration.gate_support import Site, settings_for
+from tests.waiting import until
+
+
+@pytest.fixture
+def sites(kafka: str, tmp_path: Path):  # type: ignore[no-untyped-def]
+    both = [Site(settings_for(kafka, tmp_path / name)) for name in ("from", "to")]
+    yield both
+    for site in both:
+        site.close()
+
+
+def replay(site: Site, *words: str):  # type: ignore[no-untyped-def]
+    env = {name: text for name, text in site.settings.environment().items() if name.startswith("JOBSTREAM_")}
+    return CliRunner().invoke(app, ["replay", "submissions", *words, "-o", "json"], env=env)
+
+
+def test_a_range_is_sent_once_more_marked_and_under_new_ids_and_the_same_mark_makes_the_same_jobs(sites) -> None:  # type: ignore[no-untyped-def]
+    old, new = sites
+    for number in range(4):
+        old.submit(
+            {"job_type": "a" if number % 2 else "b", "payload": f'{{"n": {number}}}', "submission_id": f"s{number}"}
+        )
+    old.submit(b"rubbish").result(30)
+    span = ("--from", "1h", "--to", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 60)))
+    dry = replay(old, *span, "--dry-run")
+    assert dry.exit_code == exits.OK, dry.output
+    told = json.loads(dry.stdout)
+    assert (told["sent"], told["types"], told["skipped"]) == (False, {"a": 2, "b": 2}, {"not acceptable": 1})
+    assert replay(old, *span, "--to-topic", old.topology.submit.name).exit_code == exits.USAGE
+    assert replay(old, *span, "--to-topic", "nowhere").exit_code == exits.USAGE
+    gate = Gate(new.settings)
+    gate.start()
+    try:
+        for _ in range(2):
+            sent = replay(old, *span, "--type", "a", "--to-topic", new.topology.submit.name, "--mark", "june")
+            assert json.loads(sent.stdout)["count"] == 2
+        until(lambda: len(new.bodies(Submitted)) == 4, what="all are taken")
+    finally:
+        gate.stop()
+    jobs = [job for body in new.bodies(Submitted) for job in body.jobs]
+    assert {body.submission_id for body in new.bodies(Submitted)} == {"s1~june", "s3~june"}
+    assert len({job.job_id for job in jobs}) == 2
+    assert {orjson.loads(job.body)["replay"] for job in jobs} == {"june"}
+    # what is a replay itself is not sent on
+    chain = replay(new, *span, "--dry-run")
+    assert (json.loads(chain.stdout)["count"], json.loads(chain.stdout)["skipped"]) == (0, {"a replay itself": 4})
