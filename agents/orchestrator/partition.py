@@ -227,7 +227,7 @@ class Partition:
         if len(self._idle) < _IDLE_KEPT and not (batch.ticked and self._idle):
             return []
         rows = []
-        for name in self._idle:
+        for name in sorted(self._idle):
             offset = self._tables.family(self.number, name).offset
             rows.append(self._tables.active_row(self.number, name, offset, active=False))
             rows[-1].write()

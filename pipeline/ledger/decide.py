@@ -33,6 +33,9 @@ def decide(family: Family, message: Inbox, at: At, policy: Policy, documents: Do
     case = Case(family, message, at, policy, documents)
     if not family.has_applied(message.source):
         _apply(case, message)
+    if case.family.is_empty:
+        # it has no row: what it remembered would count within a batch, and be gone for whoever reads it in two
+        case.decision.family = Family(family.id, at.offset)
     return case.decision
 
 

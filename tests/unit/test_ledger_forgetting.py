@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from agents.orchestrator.sweep import LOOKED_AT, MAX_DUE, Sweep
-from pipeline.identity import family_of_job
+from pipeline.identity import family_of_hash, family_of_job, job_id
 from pipeline.ledger.decision import At
 from pipeline.ledger.policy import Policy
 from pipeline.ledger.state import MAX_STUBS, Family, Stub
-from pipeline.messages.inbox import Claim, Due, PolicySet, Report
+from pipeline.messages.inbox import Claim, Control, Due, NewJob, PolicySet, Report, Source, Submitted
+from pipeline.messages.needs import Needs
 from pipeline.statuses import Status
 from tests.unit.ledger_support import HOLDER, Ledger
 from tests.unit.partition_support import START, Owner
@@ -142,6 +143,22 @@ def test_a_message_for_a_job_that_is_unknown_leaves_no_row(owner: Owner) -> None
     owner.send("f", Claim("f-nobody", 1, "q", HOLDER, "c"))
     owner.send("f", Report("completed", "f-nobody", 1, HOLDER))
     assert owner.rows() == ([], [])
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_an_empty_family_remembers_nothing_however_the_log_falls_into_batches(owner: Owner, together: bool) -> None:
+    """A request about a job that nobody knows yet, then its submission: whoever applied both at once remembered it."""
+    job = job_id(family_of_hash("h"), "s1", "h", "c", "q")
+    family = family_of_job(job)
+    early = Control("revoke", job)
+    record = owner.append(family, early, source=Source("control", 0, 5, "topic"))
+    if not together:
+        owner.apply([record])
+    new = NewJob(job, "q", "c", 0, Needs(), "{}")
+    submitted = owner.append(family, Submitted("s1", "h", True, (new,)), source=Source("submit", 0, 1, "topic"))
+    owner.apply([record, submitted] if together else [submitted])
+    owner.send(family, early, source=Source("control", 0, 5, "topic"))
+    assert [fact.status for fact in owner.facts()] == ["job-queued", "job-revoked"]
 
 
 def test_a_job_decides_equally_again_where_its_document_was_dropped_in_the_same_batch(owner: Owner) -> None:
