@@ -23,6 +23,7 @@ _COMPUTED = {
     "JOBSTREAM_EMBEDDED__CACHE": "`JOBSTREAM_CACHE`, else `~/.cache/jobstream`",
     "JOBSTREAM_KAFKA__CLIENT": "`{}`",
     "JOBSTREAM_WORKER__LABELS": "`{}`",
+    "JOBSTREAM_LEDGER__RETRIES": "`{}`",
 }
 
 

@@ -32,4 +32,7 @@ BLOCKING = frozenset({Status.QUEUED, Status.STARTED, Status.COMPLETED})
 #: change, and the fact carries no whole document: that of a finished job is no longer held (decision 004).
 REFUSED = "report-refused"
 CONTROL_REFUSED = "control-refused"
+#: What a fact carries in `status` where an attempt failed and the job goes on to its next one: its document is whole,
+#: and says `job-queued`, as that of any job that waits for a retry (decision 022).
+ATTEMPT_FAILED = "attempt-failed"
 REFUSALS = frozenset({REFUSED, CONTROL_REFUSED})

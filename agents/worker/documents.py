@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from agents.bus import consumer
 from pipeline.codec import Codec
 from pipeline.identity import family_of_job, task_id
+from pipeline.ledger.document import over
 from pipeline.messages.command import Command, Reference
 from pipeline.messages.inbox import Inbox, Submitted
 from pipeline.settings import Settings
@@ -38,10 +39,10 @@ class Documents:
 
     async def of(self, command: Command) -> dict[str, Any]:
         """Return the whole job of a grant; raises UnreadableDocumentError, after FETCH_TIMEOUT at the latest."""
-        if command.document is not None:
-            return _parsed(command.document)
         if command.reference is None:
-            raise UnreadableDocumentError("the grant has neither a document nor a reference")
+            if command.document is None:
+                raise UnreadableDocumentError("the grant has neither a document nor a reference")
+            return _parsed(command.document)
         loop = asyncio.get_running_loop()
         inbox = await loop.run_in_executor(self._thread, self._fetch, command.reference)
         return document_in(inbox, command)
@@ -85,6 +86,8 @@ def document_in(inbox: Inbox, command: Command) -> dict[str, Any]:
     if job is None or not isinstance(body, Submitted):
         raise UnreadableDocumentError(f"the inbox record that the grant names has no job {command.job_id}")
     document = _parsed(job.body)
+    if command.document is not None:
+        document = over(document, _parsed(command.document))
     info = document.get("job_info")
     queued = datetime.fromtimestamp(inbox.time / 1000, UTC).isoformat(timespec="microseconds")
     return {

@@ -9,7 +9,7 @@ import orjson
 
 from pipeline.index.names import ID_LIMIT, dataset_aliases, dataset_index, events_index, is_job_index
 from pipeline.messages.fact import Fact
-from pipeline.statuses import REFUSALS, Status
+from pipeline.statuses import ATTEMPT_FAILED, REFUSALS, Status
 
 #: A fact's place among all facts of one millisecond, in the version of a dataset's document.
 _VERSIONS_A_MS = 1000
@@ -144,8 +144,8 @@ def _event(fact: Fact, document: Mapping[str, Any]) -> bytes:
 
 
 def _products(fact: Fact, document: Mapping[str, Any], announced: Announced | None) -> list[Any]:
-    if fact.status == Status.FAILED:
-        # what a failed job published is nobody's, but for what is kept of the failure
+    if fact.status in (Status.FAILED, ATTEMPT_FAILED):
+        # what a failed attempt published is nobody's, but for what is kept of the failure
         kept = document.get("triaged")
         return kept if isinstance(kept, list) else []
     if fact.status != Status.COMPLETED:

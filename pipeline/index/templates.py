@@ -80,6 +80,8 @@ def job_properties() -> Mapping:
         **dict.fromkeys(("attempt", "seq", "signum"), _LONG),
         "@timestamp": _DATE,
         "dedup": {"type": "boolean"},
+        "category": _KEYWORD,
+        "retry": _object(_retry()),
         "context": _KEPT,
         # each product has a document of its own
         "products": _KEPT,
@@ -89,9 +91,15 @@ def job_properties() -> Mapping:
     }
 
 
+def _retry() -> Mapping:
+    """Return the fields of what a failed attempt's document says of the next one (decision 022)."""
+    numbers = dict.fromkeys(("attempt", "number", "most", "memory_mib"), _LONG)
+    return {"follows": {"type": "boolean"}, "due": _DATE, "rule": _KEYWORD, "why": _TEXT, **numbers}
+
+
 def _job() -> Mapping:
     names = ("type", "name", "job_id", "task_id", "tag", "tags", "username", "container_image_name")
-    free = ("params", "localize_urls", "context", "command", "container_mappings", "runtime_options")
+    free = ("params", "localize_urls", "context", "command", "container_mappings", "runtime_options", "retry")
     return {
         **dict.fromkeys(names, _NAME),
         **dict.fromkeys(("container_image_url", "container_image_id"), _KEYWORD),

@@ -4,5 +4,6 @@
 one and says it as `problems`. `resolve` makes a command, inputs and context of what a submitter gave: `sources` says
 where a value comes from, `values` what its type makes of it, `transforms` what its lambda does, `words` what `$param`
 stands for. Pure, but for `files`; nothing is ever evaluated, and nothing goes through a shell.
-May import: the standard library, orjson, jsonschema, `pipeline.topology` and `pipeline.submission.numbers`.
+May import: the standard library, orjson, jsonschema, `pipeline.topology`, `pipeline.retry_rules`
+and `pipeline.submission.numbers`.
 """

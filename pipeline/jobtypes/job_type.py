@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from pipeline import retry_rules
 from pipeline.jobtypes import check, hysds_io, job_spec
 from pipeline.jobtypes.hysds_io import Input
 from pipeline.jobtypes.job_spec import JobSpec
@@ -43,6 +44,8 @@ class JobType:
     container: Mapping[str, Any]
     needs: Mapping[str, Any]
     raw: Mapping[str, Any]
+    #: rules for retries of its jobs (`pipeline.retry_rules`)
+    retry: retry_rules.Rules | None = None
 
     @classmethod
     def of(cls, raw: Any) -> "JobType":
@@ -61,6 +64,7 @@ class JobType:
             container=raw.get("container") or {},
             needs=raw.get("needs") or {},
             raw=raw,
+            retry=raw.get("retry"),
         )
 
     @property
@@ -94,7 +98,7 @@ def problems(raw: Any) -> list[Problem]:
     if isinstance(spec, Mapping) and isinstance(io, Mapping) and not of_spec and not of_io:
         found += _differing([one["name"] for one in spec["params"]], [one["name"] for one in io["params"]])
     if not found:
-        found += _size(raw) + _unqueued(raw)
+        found += _size(raw) + _unqueued(raw) + _retry(raw)
     return found
 
 
@@ -130,6 +134,16 @@ def _differing(in_spec: list[str], in_io: list[str]) -> list[Problem]:
         *(Problem("hysds-io", "$.params", "nothing", f"the parameter {name} of the job-spec") for name in missing),
         *(Problem("job-spec", "$.params", "nothing", f"the parameter {name} of the hysds-io") for name in surplus),
     ]
+
+
+def _retry(raw: Mapping[str, Any]) -> list[Problem]:
+    if raw.get("retry") is None:
+        return []
+    try:
+        retry_rules.checked(raw["retry"])
+    except ValueError as error:
+        return [Problem("job type", "$.retry", str(error), "rules for retries, or false")]
+    return []
 
 
 def _size(raw: Mapping[str, Any]) -> list[Problem]:

@@ -41,6 +41,8 @@ class Case:
         #: ms by the broker's clock: of the record that was forwarded, else of the inbox record itself.
         self.time = message.time or at.timestamp
         self._documents = documents
+        #: Read once: each read of a table decodes the whole document.
+        self._read: dict[str, Document] = {}
 
     @property
     def family(self) -> Family:
@@ -60,10 +62,9 @@ class Case:
 
     def document(self, job_id: str) -> Document:
         """Return the job's document; a blank one where it is lost, so that the job can still end."""
-        found = self.decision.documents.get(job_id) or self._documents(job_id)
-        return found or Document(
-            job_id, "", self.family.payload_hash, True, self.time, "unknown", 0, {}, {}, self.at.partition, -1
-        )
+        if job_id not in self._read:
+            self._read[job_id] = self.decision.documents.get(job_id) or self._documents(job_id) or self._blank(job_id)
+        return self._read[job_id]
 
     def has_document(self, job_id: str) -> bool:
         """Say whether the job's document is still there: without it no attempt can run."""
@@ -71,7 +72,7 @@ class Case:
 
     def remember(self, document: Document) -> None:
         """Have a new job's document written."""
-        self.decision.documents[document.job_id] = document
+        self.decision.documents[document.job_id] = self._read[document.job_id] = document
 
     def forget_documents(self, job_ids: Iterable[str]) -> None:
         """Have the documents of jobs that can't run again deleted, where there are any."""
@@ -81,15 +82,20 @@ class Case:
         """Put an unfinished job into the state."""
         self.decision.family = self.family.with_job(job_id, job)
 
-    def record(self, job_id: str, job: Job, status: Status, result: Result | None = None, reason: str = "") -> Job:
-        """Build the job's next fact from its document and state; return the job as the fact numbered it."""
+    def record(
+        self, job_id: str, job: Job, status: Status, result: Result | None = None, reason: str = "", said: str = ""
+    ) -> Job:
+        """Build the job's next fact from its document and state; return the job as the fact numbered it.
+
+        `said` is what the fact calls what happened where that is not the job's own new status.
+        """
         job = replace(job, seq=job.seq + 1, status=status)
         document = self.document(job_id)
         body = document.status_document(job, status, self.time, result or {})
         self._fact(
             job_id,
             (job.submission_id, job.seq, job.attempt),
-            status,
+            said or status,
             fitted(body, _DOCUMENT_LIMIT),
             reason,
             _text(body.get("error"), _ERROR_LENGTH),
@@ -100,15 +106,16 @@ class Case:
     def finish(self, job_id: str, job: Job, status: Status, result: Result | None = None, reason: str = "") -> None:
         """Build the last fact of a job and shrink it to a stub."""
         job = self.record(job_id, job, status, result, reason)
-        stub = Stub(job.submission_id, status, job.seq, job.attempt, self.time, job.holder)
+        moved = job.queue if job.queue != self.document(job_id).queue else ""
+        stub = Stub(job.submission_id, status, job.seq, job.attempt, self.time, job.holder, moved, job.memory_mib)
         before = self.family.done
         self.decision.family = self.family.with_stub(job_id, stub)
         self.forget_documents(name for name in before if name not in self.family.done)
 
-    def fail(self, job_id: str, job: Job, error: str, category: str) -> None:
-        """Finish a job as failed for a reason of the ledger's own."""
-        result = {"error": error, "short_error": short_error(error), "category": category}
-        self.finish(job_id, job, Status.FAILED, result, category)
+    def fail(self, job_id: str, job: Job, error: str, category: str, result: Result | None = None) -> None:
+        """Finish a job as failed for a reason of the ledger's own; `result` is what else its document says."""
+        told = {**(result or {}), "error": error, "short_error": short_error(error), "category": category}
+        self.finish(job_id, job, Status.FAILED, told, category)
 
     def refuse(self, job_id: str, status: str, reason: str) -> None:
         """Record that a message about a known job was refused; its own status does not change.
@@ -149,7 +156,7 @@ class Case:
             job.priority,
             job.since,
             document.job_type,
-            document.needs_avoiding(job.avoid),
+            document.needs_of(job),
             document.max_wait,
         )
         marked = document.replay
@@ -177,6 +184,10 @@ class Case:
     def command(self, command: Command) -> None:
         """Send a command to its holder."""
         self.decision.commands.append(command)
+
+    def _blank(self, job_id: str) -> Document:
+        place = (self.at.partition, -1)
+        return Document(job_id, "", self.family.payload_hash, True, self.time, "unknown", 0, {}, {}, *place)
 
     def _fact(
         self,

@@ -11,6 +11,7 @@ from pipeline.ledger.state import Job, Phase, Stub
 from pipeline.messages import control as actions
 from pipeline.messages.inbox import Control
 from pipeline.statuses import CONTROL_REFUSED, Status
+from pipeline.topology import QUEUE_NAME
 
 #: Asked by the scheduler alone: the job waited longer than its `max_wait` for a worker that can take it.
 EXPIRE = "expire"
@@ -81,11 +82,20 @@ def _expire(case: Case, control: Control, job: Job, arguments: Mapping[str, Any]
 
 
 def _retry(case: Case, control: Control, stub: Stub, arguments: Mapping[str, Any]) -> None:
+    """Make the next attempt of a job that has ended: in `queue`, and only where `attempt` was its last, if given.
+
+    A request that names the attempt can be repeated: it never runs a job again that has gone on since.
+    """
     others = replace(case.family, done={k: v for k, v in case.family.done.items() if k != control.job_id})
     blocking = others.blocking(stub.submission_id)
     if stub.blocks:
         blocking = control.job_id
-    if blocking is not None and arguments.get("force") is not True:
+    queue, wanted = arguments.get("queue"), arguments.get("attempt")
+    if wanted not in (None, stub.attempt):
+        case.refuse(control.job_id, CONTROL_REFUSED, f"retry: attempt {stub.attempt} was its last, not {wanted}")
+    elif queue is not None and not (isinstance(queue, str) and QUEUE_NAME.fullmatch(queue)):
+        case.refuse(control.job_id, CONTROL_REFUSED, f"retry: {str(queue)[:80]!r} is no queue name")
+    elif blocking is not None and arguments.get("force") is not True:
         case.refuse(control.job_id, CONTROL_REFUSED, f"retry: {blocking} blocks it; force it to run all the same")
     elif case.full is not None:
         case.refuse(control.job_id, CONTROL_REFUSED, f"retry: {case.full}")
@@ -97,13 +107,14 @@ def _retry(case: Case, control: Control, stub: Stub, arguments: Mapping[str, Any
         document = case.document(control.job_id)
         job = Job(
             stub.submission_id,
-            document.queue,
+            queue or stub.queue or document.queue,
             document.priority,
             document.queued_at,
             case.time,
             attempt=stub.attempt + 1,
             seq=stub.seq,
             time_limit=document.time_limit,
+            memory_mib=stub.memory_mib,
         )
         job = case.record(control.job_id, job, Status.QUEUED, reason=_why(control))
         case.keep(control.job_id, job)

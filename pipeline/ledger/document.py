@@ -1,7 +1,7 @@
 """A job's immutable part, and the status document that facts carry (spec §3.2)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -27,6 +27,7 @@ RESULT_FIELDS = (
     "products_at",
     "triaged",
     "category",
+    "retry",
 )
 #: Fields of a worker's result that belong to the job.
 JOB_FIELDS = ("container_image_id", "context")
@@ -88,9 +89,10 @@ class Document:
         """The mark of a job whose submission was sent again from the past, "" for any other."""
         return mark_in(self.body)
 
-    def needs_avoiding(self, workers: tuple[str, ...]) -> Needs:
-        """Return what the job asks of a worker, with the workers that it must avoid."""
-        return Needs.of(self.needs).avoiding(workers)
+    def needs_of(self, job: Job) -> Needs:
+        """Return what the job asks of a worker now: with what it avoids, and the memory that a retry gave it."""
+        needs = Needs.of(self.needs).avoiding(job.avoid)
+        return replace(needs, memory_mib=max(needs.memory_mib, job.memory_mib)) if job.memory_mib else needs
 
     def dump(self) -> bytes:
         """Return the table's value."""
@@ -101,16 +103,29 @@ class Document:
         """Read the table's value."""
         return cls(**orjson.loads(data))
 
-    def run_document(self, attempt: int) -> str:
-        """Return what a holder needs to run an attempt, as JSON."""
-        info = {**self.body.get("job_info", {}), **self._queued()}
+    def changes(self, job: Job) -> dict[str, Any]:
+        """Return what goes over `body` because of what happened since: another queue, more memory (decision 022).
+
+        Objects in it go over objects, field by field. `grown` is the memory of a retry, which no option lowers.
+        """
+        made: dict[str, Any] = {}
+        if job.memory_mib:
+            made["needs"] = {"memory_mib": self.needs_of(job).memory_mib}
+            made["grown"] = {"memory_mib": job.memory_mib}
+        if job.queue != self.queue:
+            made["job_info"] = {"job_queue": job.queue}
+        return made
+
+    def run_document(self, job: Job) -> str:
+        """Return what a holder needs to run the job's attempt, as JSON."""
+        body = over(self.body, self.changes(job))
         return orjson.dumps(
             {
-                **self.body,
+                **body,
                 "job_id": self.job_id,
-                "job_info": info,
-                "attempt": attempt,
-                "task_id": task_id(self.job_id, attempt),
+                "job_info": {**body.get("job_info", {}), **self._queued()},
+                "attempt": job.attempt,
+                "task_id": task_id(self.job_id, job.attempt),
                 "submission_id": self.submission_id,
                 "payload_hash": self.payload_hash,
             }
@@ -120,14 +135,15 @@ class Document:
         """Return the whole status document of the job at its state; `result` is what a worker or the ledger adds."""
         task = task_id(self.job_id, job.attempt)
         reported = result.get("job_info")
+        body = over(self.body, self.changes(job))
         info = {
-            **self.body.get("job_info", {}),
+            **body.get("job_info", {}),
             **self._queued(),
             **job.run,
             **(reported if isinstance(reported, dict) else {}),
         }
         inner = {
-            **self.body,
+            **body,
             "job_id": self.job_id,
             "task_id": task,
             "retry_count": job.attempt - 1,
@@ -163,6 +179,15 @@ class Document:
 
     def _queued(self) -> dict[str, str]:
         return {"time_queued": iso(self.queued_at), "index": f"job_status-{iso(self.queued_at)[:10].replace('-', '.')}"}
+
+
+def over(body: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a job's body with changes over it; an object goes over an object field by field."""
+
+    def one(old: Any, new: Any) -> Any:
+        return {**old, **new} if isinstance(old, Mapping) and isinstance(new, Mapping) else new
+
+    return {**body, **{name: one(body.get(name), new) for name, new in changes.items()}}
 
 
 def iso(time: int) -> str:

@@ -1,14 +1,20 @@
 """Claims, grants, and every way in which an attempt is given up (design §4)."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
+
+import orjson
 
 from pipeline.identity import worker_of
 from pipeline.ledger.case import Case
+from pipeline.ledger.retries import Failure, NoRetry, Retry, next_retry
 from pipeline.ledger.state import MAX_AVOID, Job, Phase
 from pipeline.messages.command import GRANT, Command, Reference
 from pipeline.messages.inbox import Claim
 from pipeline.messages.run import GRANTED
-from pipeline.statuses import Status
+from pipeline.retry_rules import WORKER_LOST
+from pipeline.statuses import ATTEMPT_FAILED, Status
 from pipeline.topology import COMMAND_DOCUMENT_LIMIT
 
 
@@ -32,10 +38,12 @@ def claimed(case: Case, claim: Claim) -> None:
 
 def _grant(case: Case, claim: Claim, job: Job) -> None:
     document = case.document(claim.job_id)
-    text: str | None = document.run_document(job.attempt)
+    text: str | None = document.run_document(job)
     reference = None
     if text is not None and len(text) > COMMAND_DOCUMENT_LIMIT:
-        text, reference = None, Reference(document.partition, document.offset)
+        changes = document.changes(job)
+        text = orjson.dumps(changes).decode() if changes else None
+        reference = Reference(document.partition, document.offset)
     case.command(
         Command(
             GRANT,
@@ -54,34 +62,40 @@ def _grant(case: Case, claim: Claim, job: Job) -> None:
 def give_up(case: Case, job_id: str, job: Job, reason: str) -> None:
     """Make the next attempt of a job whose holder lost or returned its lease; it never waits twice as the same.
 
-    Before the start it costs nothing until `free_releases` are used up; after it, it counts as a retry, with
-    back-off after a lost lease. Out of retries, the job fails.
+    Before the start it costs nothing until `free_releases` are used up; after it, it counts as a retry by the rule for
+    lost workers, with its back-off. Where no retry follows, the job fails.
     """
-    started = job.status is not Status.QUEUED
-    worker = worker_of(job.holder)
-    avoid = (*(name for name in job.avoid if name != worker), worker)[-MAX_AVOID:]
-    counts = started or job.free >= case.policy.free_releases
-    retries = job.retries + counts
-    if retries >= case.policy.max_attempts:
-        case.fail(job_id, job, f"gave up after {job.attempt} attempts; the last: {reason}", "worker-lost")
-        return
-    job = replace(
-        job,
-        attempt=job.attempt + 1,
-        avoid=avoid,
-        retries=retries,
-        free=job.free + (not counts),
-        holder="",
-        claim_id="",
-        started_at=0,
-        permitted=False,
-        run={},
-    )
-    if counts:
-        due = case.at.timestamp + case.policy.backoff(retries)
-        case.keep(job_id, replace(job, phase=Phase.BACKOFF, due=due))
+    follows = after_loss(case, job_id, job)
+    if isinstance(follows, NoRetry):
+        error = f"gave up after {job.attempt} attempts; the last: {reason}"
+        case.fail(job_id, job, error, WORKER_LOST, {"retry": follows.record()})
+    elif follows is None:
+        wait_again(case, job_id, replace(_next(job, avoid=True), free=job.free + 1), reason)
     else:
-        wait_again(case, job_id, job, reason)
+        _back_off(case, job_id, job, follows)
+
+
+def after_loss(case: Case, job_id: str, job: Job) -> Retry | NoRetry | None:
+    """Return what follows where the job's holder lost or returned its lease; None: the attempt costs nothing."""
+    if job.status is Status.QUEUED and job.free < case.policy.free_releases:
+        return None
+    return _look(case, job_id, job, Failure(WORKER_LOST))
+
+
+def failed(case: Case, job_id: str, job: Job, result: Mapping[str, Any]) -> None:
+    """End the attempt as failed: the job with it, or a retry follows by the rule for such a failure (decision 022).
+
+    The fact says which, and why; an attempt that another follows is no end of its job, and its fact is no `job-failed`.
+    """
+    failure = Failure.of(result)
+    follows = _look(case, job_id, job, failure)
+    reason = "; ".join(said for said in (failure.category, follows.told) if said)
+    result = {**result, "retry": follows.record()}
+    if isinstance(follows, NoRetry):
+        case.finish(job_id, job, Status.FAILED, result, reason)
+    else:
+        job = case.record(job_id, job, Status.QUEUED, result, reason, ATTEMPT_FAILED)
+        _back_off(case, job_id, job, follows, failed_by=job.holder)
 
 
 def wait_again(case: Case, job_id: str, job: Job, reason: str) -> None:
@@ -90,3 +104,38 @@ def wait_again(case: Case, job_id: str, job: Job, reason: str) -> None:
     job = case.record(job_id, job, Status.QUEUED, reason=reason)
     case.keep(job_id, job)
     case.wait(job_id, job)
+
+
+def _look(case: Case, job_id: str, job: Job, failure: Failure) -> Retry | NoRetry:
+    return next_retry(case.policy, case.document(job_id), job, failure, case.at.timestamp)
+
+
+def _back_off(case: Case, job_id: str, job: Job, retry: Retry, failed_by: str = "") -> None:
+    following = replace(
+        _next(job, avoid=retry.avoid),
+        phase=Phase.BACKOFF,
+        due=retry.due,
+        retries=retry.number,
+        cause=retry.name,
+        most=retry.most,
+        memory_mib=retry.memory_mib or job.memory_mib,
+        failed_by=failed_by,
+    )
+    case.keep(job_id, following)
+
+
+def _next(job: Job, *, avoid: bool) -> Job:
+    """Return the job with its next attempt, which nobody holds yet."""
+    worker = worker_of(job.holder)
+    avoided = (*(name for name in job.avoid if name != worker), worker)[-MAX_AVOID:] if avoid else job.avoid
+    return replace(
+        job,
+        attempt=job.attempt + 1,
+        avoid=avoided,
+        holder="",
+        claim_id="",
+        started_at=0,
+        permitted=False,
+        run={},
+        failed_by="",
+    )

@@ -8,7 +8,7 @@ import orjson
 
 from pipeline.ledger.case import Case
 from pipeline.ledger.document import run_fields
-from pipeline.ledger.leases import give_up
+from pipeline.ledger.leases import failed, give_up
 from pipeline.ledger.state import Job, Phase, Stub
 from pipeline.messages import report as kinds
 from pipeline.messages.command import PERMIT, Command
@@ -24,7 +24,7 @@ def reported(case: Case, report: Report) -> None:
     """Apply a report of the current holder; a repeat of what was accepted is nothing, any other is refused."""
     job = case.family.jobs.get(report.job_id)
     if job is None or (job.phase, job.attempt, job.holder) != (Phase.LEASED, report.attempt, report.holder):
-        if not _repeats(case.family.done.get(report.job_id), report):
+        if not _repeats(case.family.done.get(report.job_id) or job, report):
             _refuse(case, report, job)
         return
     handler = _HANDLERS.get(report.kind)
@@ -43,13 +43,13 @@ def _refuse(case: Case, report: Report, job: Job | None) -> None:
         case.stop(report.holder, report.job_id, report.attempt, "not the current attempt")
 
 
-def _repeats(stub: Stub | None, report: Report) -> bool:
-    """Say whether the report says again how this very attempt ended."""
-    return stub is not None and (stub.attempt, stub.holder, stub.status) == (
-        report.attempt,
-        report.holder,
-        _ENDS.get(report.kind),
-    )
+def _repeats(known: Stub | Job | None, report: Report) -> bool:
+    """Say whether the report says again how its attempt ended: the job's last, or the one before a retry."""
+    if isinstance(known, Job):
+        failed_before = (known.attempt - 1, known.failed_by, kinds.FAILED)
+        return bool(known.failed_by) and (report.attempt, report.holder, report.kind) == failed_before
+    ended = _ENDS.get(report.kind)
+    return known is not None and (known.attempt, known.holder, known.status) == (report.attempt, report.holder, ended)
 
 
 def _result(report: Report) -> dict[str, Any]:
@@ -65,6 +65,8 @@ def _result(report: Report) -> dict[str, Any]:
     except ValueError as problem:
         error = f"the worker's result can't be read: {str(problem)[:200]}"
         return {"error": error, "short_error": short_error(error), "category": "unreadable", "reason": error}
+    # what follows is for the ledger to say
+    result.pop("retry", None)
     return result
 
 
@@ -75,8 +77,12 @@ def _started(case: Case, report: Report, job: Job, result: Mapping[str, Any]) ->
     case.keep(report.job_id, case.record(report.job_id, job, Status.STARTED, result))
 
 
-def _ended(case: Case, report: Report, job: Job, result: Mapping[str, Any]) -> None:
-    case.finish(report.job_id, job, _ENDS[report.kind], result, str(result.get("category") or ""))
+def _completed(case: Case, report: Report, job: Job, result: Mapping[str, Any]) -> None:
+    case.finish(report.job_id, job, Status.COMPLETED, result, str(result.get("category") or ""))
+
+
+def _failed(case: Case, report: Report, job: Job, result: Mapping[str, Any]) -> None:
+    failed(case, report.job_id, job, result)
 
 
 def _released(case: Case, report: Report, job: Job, result: Mapping[str, Any]) -> None:
@@ -93,8 +99,8 @@ def _publishing(case: Case, report: Report, job: Job, result: Mapping[str, Any])
 
 _HANDLERS: dict[str, Callable[[Case, Report, Job, Mapping[str, Any]], None]] = {
     kinds.STARTED: _started,
-    kinds.COMPLETED: _ended,
-    kinds.FAILED: _ended,
+    kinds.COMPLETED: _completed,
+    kinds.FAILED: _failed,
     kinds.RELEASE: _released,
     kinds.PUBLISH: _publishing,
 }

@@ -50,6 +50,13 @@ class Job:
     time_limit: int | None = None
     avoid: tuple[str, ...] = ()
     run: dict[str, Any] = field(default_factory=dict)
+    #: MiB that a retry gave it; 0: what its document says
+    memory_mib: int = 0
+    #: what its last counted failure fell under, and how many retries that allows
+    cause: str = ""
+    most: int = 0
+    #: who reported the failure that made this attempt follow
+    failed_by: str = ""
 
     @property
     def blocks(self) -> bool:
@@ -67,7 +74,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Stub:
-    """A finished job, as far as dedup, redelivery and late reports need it; `time` in ms."""
+    """A finished job, as far as dedup, redelivery, late reports and an explicit retry need it; `time` in ms.
+
+    `queue` and `memory_mib` are what the job ended with where that isn't what its document says.
+    """
 
     submission_id: str
     status: Status
@@ -75,6 +85,8 @@ class Stub:
     attempt: int
     time: int
     holder: str = ""
+    queue: str = ""
+    memory_mib: int = 0
 
     @property
     def blocks(self) -> bool:

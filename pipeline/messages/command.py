@@ -24,7 +24,10 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command; `document` is the run document as JSON, `lease_ms` how long a grant is good without heartbeats."""
+    """One command; `document` is the run document as JSON, `lease_ms` how long a grant is good without heartbeats.
+
+    With a `reference` the run document is there, and `document` what goes over it, if anything.
+    """
 
     kind: str
     holder: str

@@ -15,7 +15,10 @@ ACTIONS = frozenset({REVOKE, RETRY, REPRIORITISE, REPUBLISH})
 
 @dataclass(frozen=True, slots=True)
 class ControlRequest:
-    """An action on a job, by whom and why; `arguments` is JSON (`{"force": true}`, `{"priority": 9}`)."""
+    """An action on a job, by whom and why; `arguments` is JSON.
+
+    `{"priority": 9}`; of a retry `{"force": true, "queue": "other", "attempt": 1}`, each as needed.
+    """
 
     action: str
     job_id: str

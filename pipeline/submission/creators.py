@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
+from pipeline import retry_rules
 from pipeline.identity import type_of
 from pipeline.jobtypes.job_type import JobType, default_queue
 from pipeline.submission import registered
@@ -36,6 +37,8 @@ class CreatorConfig(BaseModel):
     job_queues: list[str] = Field(min_length=1, max_length=100)
     soft_time_limit: Seconds | None = None
     time_limit: Seconds | None = None
+    #: Rules for retries; a submission's own go over them.
+    retry: Annotated[dict[str, Any] | Literal[False], BeforeValidator(retry_rules.checked)] | None = None
 
     @field_validator("job_queues")
     @classmethod
@@ -107,10 +110,15 @@ class Creator:
     soft_time_limit: int | None = None
     time_limit: int | None = None
     registered: JobType | None = None
+    retry: retry_rules.Rules | None = None
 
     def completed(self, submission: Submission) -> Submission:
-        """Return the submission with what its registered type adds; raises UnacceptableError."""
-        return submission if self.registered is None else registered.completed(self.registered, submission)
+        """Return the submission with what its registered type and this creator add; raises UnacceptableError."""
+        whole = submission if self.registered is None else registered.completed(self.registered, submission)
+        of_type = None if self.registered is None else self.registered.retry
+        if of_type is None and self.retry is None:
+            return whole
+        return whole.model_copy(update={"retry": retry_rules.merged(of_type, self.retry, submission.retry)})
 
     def create(self, submission: Submission) -> Created:
         """Return the job that this creator makes; raises UnacceptableError naming the creator where it fails."""
@@ -218,6 +226,8 @@ def _read(file: Path) -> File:
 def _creator(config: CreatorConfig, loader: Loader) -> Creator:
     queues = tuple(config.job_queues)
     if config.function == CATCH_ALL:
-        return Creator(config.job_name, queues, None, False, config.soft_time_limit, config.time_limit)
-    function, takes_type = loader.load(config.function)
-    return Creator(config.job_name, queues, function, takes_type, config.soft_time_limit, config.time_limit)
+        function, takes_type = None, False
+    else:
+        function, takes_type = loader.load(config.function)
+    limits = (config.soft_time_limit, config.time_limit)
+    return Creator(config.job_name, queues, function, takes_type, *limits, retry=config.retry)

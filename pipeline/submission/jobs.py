@@ -148,6 +148,8 @@ def _body(
         "publish_overwrite_ok": submission.publish_overwrite_ok,
         mark.FIELD: naming.replay,
     }
+    if submission.retry is not None:
+        job["retry"] = submission.retry
     return orjson.dumps(job | {key: value for key, value in optional.items() if value}).decode()
 
 

@@ -1,11 +1,12 @@
 """A submission, checked: what a sender may ask for, and in what shape (spec §1.1)."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from pipeline import retry_rules
 from pipeline.identity import type_of
 from pipeline.submission import disk
 from pipeline.submission.errors import UnacceptableError
@@ -33,6 +34,10 @@ def _object(value: Any) -> Any:
 def _disk_usage(value: str) -> str:
     disk.mib_of(value)
     return value
+
+
+def _retry(value: Any) -> Any:
+    return retry_rules.checked(orjson.loads(value) if isinstance(value, str) else value)
 
 
 Object = Annotated[dict[str, Any], BeforeValidator(_object)]
@@ -63,7 +68,8 @@ class Wanted(_Strict):
 class Submission(_Strict):
     """One submission. Fields that it doesn't know are ignored; a null is the same as nothing.
 
-    `disk_usage` and `payload._disk_usage` give the disk need where `needs.disk_mib` doesn't.
+    `disk_usage` and `payload._disk_usage` give the disk need where `needs.disk_mib` doesn't. `retry` has rules for
+    retries (`pipeline.retry_rules`), or is false.
     """
 
     job_type: Name
@@ -89,6 +95,7 @@ class Submission(_Strict):
     disk_usage: Annotated[str, AfterValidator(_disk_usage)] | None = None
     max_wait: Annotated[int, Field(ge=0, le=LONG_MAX)] | None = None
     publish_overwrite_ok: bool = False
+    retry: Annotated[dict[str, Any] | Literal[False], BeforeValidator(_retry)] | None = None
 
     @property
     def type(self) -> str:

@@ -250,6 +250,9 @@ class _Attempt:
         self.conclusion.end_command(outcome)
         if outcome.succeeded:
             return
+        if outcome.oom:
+            # what a retry with more memory begins from
+            self.conclusion.job_info["memory_limit_mib"] = spec.memory_mib
         failure = await in_thread(self._judge, outcome, spec)
         if failure is None:
             return

@@ -74,7 +74,8 @@ def of_dependency(spec: RunSpec, container: Mapping[str, Any]) -> RunSpec:
 def build(document: Mapping[str, Any], command: Command, place: Place, labels: Labels, directory: Path) -> RunSpec:
     """Return the request.
 
-    Memory and processors come from `needs`, else the place's limits; runtime options can only lower them. Raises
+    Memory and processors come from `needs`, else the place's limits; runtime options can only lower them, but for the
+    memory that a retry gave the job because it had run out of it (`grown`). Raises
     AttemptError for malformed needs, limits, mappings and options; whether a mount is allowed, the engine says.
     """
     container = container_fields(document, command)
@@ -91,7 +92,7 @@ def build(document: Mapping[str, Any], command: Command, place: Place, labels: L
         image=container["container_image_name"] or None,
         mounts=mounts(container["container_mappings"] or {}),
         user=place.user,
-        memory_mib=min(limits.memory_mib, options.memory_mib or limits.memory_mib),
+        memory_mib=_grown(document) or min(limits.memory_mib, options.memory_mib or limits.memory_mib),
         cpus=min(limits.cpus, options.cpus or limits.cpus),
         pids_limit=min(limits.pids, options.pids_limit or limits.pids),
         shm_mib=options.shm_mib or limits.shm_mib,
@@ -110,6 +111,11 @@ def _options(container: Mapping[str, Any]) -> Options:
         return Options.of(container["runtime_options"] or {})
     except RefusedError as error:
         raise AttemptError(str(error)) from error
+
+
+def _grown(document: Mapping[str, Any]) -> int:
+    grown = document.get("grown") or {}
+    return Limits.of(grown, Limits(memory_mib=0)).memory_mib
 
 
 def mounts(mappings: Mapping[str, Any]) -> tuple[Mount, ...]:

@@ -218,6 +218,7 @@ async def test_memory_beyond_the_need_fails_the_job(docker_engine: object, place
     result = await run(document, replace(place, engine=engine))
     await engine.close()
     assert (result.category, result.oom, result.exit_code) == (Category.OOM, True, 137)
+    assert result.job_info["memory_limit_mib"] == 64
     assert result.error == "memory limit of 64 MiB exceeded (exit code 137)"
 
 

@@ -128,6 +128,8 @@ def test_spec_and_io_must_list_the_same_parameters() -> None:
         ({"container": {"url": "x"}}, "$.container.name"),
         ({"needs": {"memory": 5}}, "$.needs.memory"),
         ({"needs": {"cpus": 0}}, "$.needs.cpus"),
+        ({"retry": {"oom": {}}}, "$.retry"),
+        ({"retry": True}, "$.retry"),
         ({"job_spec": []}, "$.job_spec"),
         ({"extra": "x" * 300_000}, "$"),
     ],

@@ -141,7 +141,14 @@ def test_modules_of_the_directory_may_import_each_other(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "more",
-    [{"job_queues": []}, {"job_queues": ["Bad Queue"]}, {"time_limit": 0}, {"job_name": ""}, {"soft_time_limit": "5"}],
+    [
+        {"job_queues": []},
+        {"job_queues": ["Bad Queue"]},
+        {"time_limit": 0},
+        {"job_name": ""},
+        {"soft_time_limit": "5"},
+        {"retry": {"oom": {}}},
+    ],
 )
 def test_a_wrong_configuration_is_refused_at_the_start(tmp_path: Path, more: dict[str, Any]) -> None:
     with pytest.raises(CreatorsError, match=next(iter(more))):

@@ -7,13 +7,15 @@ import pytest
 
 from pipeline import identity
 from pipeline.codec import Codec
+from pipeline.jobtypes.job_type import JobType
 from pipeline.messages.inbox import Inbox, Rejected, Source, Submitted
 from pipeline.submission.creators import Creator, Creators
 from pipeline.submission.errors import UnacceptableError
 from pipeline.submission.jobs import Origin, jobs_of
 from pipeline.submission.limits import with_gap
 from pipeline.submission.rejection import rejected
-from pipeline.submission.request import Submission
+from pipeline.submission.request import Submission, parse
+from tests.unit.jobtypes_support import document as spec_document
 
 ORIGIN = Origin("jobs.submit", Source("submit", 3, 17), 1_700_000_000_000)
 GAP = 300
@@ -257,3 +259,28 @@ def test_a_rejection_is_in_the_family_that_its_payload_names() -> None:
 def test_rejections_without_a_payload_have_families_of_their_own() -> None:
     other = Origin("jobs.submit", Source("submit", 3, 18), 0)
     assert rejected({}, "e", ORIGIN).family != rejected({}, "e", other).family
+
+
+@pytest.mark.parametrize("wanted", [{"exit:75": {"attempts": 3}}, False, '{"exit:75": {"attempts": 3}}', "false"])
+def test_rules_for_retries_travel_in_the_jobs_body(wanted: Any) -> None:
+    expected = orjson.loads(wanted) if isinstance(wanted, str) else wanted
+    assert body(submission(retry=wanted))["retry"] == expected
+    assert "retry" not in body(submission())
+
+
+def test_a_submissions_rules_go_over_its_creators_and_these_over_the_types() -> None:
+    of_type = JobType.of(spec_document() | {"retry": {"publish": {"attempts": 5, "backoff_ms": 1}, "image": {}}})
+    of_creator = Creator("c", ("q",), registered=of_type, retry={"publish": {"attempts": 4}})
+    one = submission(payload={}, retry={"publish": {"avoid": False}})
+    assert body(one, (of_creator,))["retry"] == {
+        "publish": {"attempts": 4, "backoff_ms": 1, "avoid": False},
+        "image": {},
+    }
+    assert body(one, (Creator("c", ("q",), retry=False),))["retry"] is False
+
+
+def test_the_avro_field_for_retries_is_read_and_an_older_submission_too() -> None:
+    codec = Codec()
+    encoded = codec.encode("submission", {"job_type": "x", "payload": "{}", "retry": '{"image": {}}'})
+    assert parse(codec.decode("submission", encoded), encoded).retry == {"image": {}}
+    assert parse({"job_type": "x", "payload": "{}"}, b"\xc3\x01").retry is None

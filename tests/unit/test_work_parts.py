@@ -160,6 +160,12 @@ def test_options_lower_limits_and_never_raise_them(tmp_path: Path) -> None:
     assert (spec.memory_mib, spec.cpus, spec.pids_limit) == (512, 1.0, 512)
 
 
+def test_the_memory_of_a_retry_is_lowered_by_no_option(tmp_path: Path) -> None:
+    place = Place(engine=ProcessEngine(tmp_path), root=WorkRoot(tmp_path, "w"), worker="w")
+    document = {"needs": {"memory_mib": 1024}, "grown": {"memory_mib": 1024}, "runtime_options": {"memory": "512m"}}
+    assert request.build(document, Command(("x",)), place, LABELS, tmp_path).memory_mib == 1024
+
+
 def test_needs_of_0_leave_the_limits_as_they_are(tmp_path: Path) -> None:
     place = Place(engine=ProcessEngine(tmp_path), root=WorkRoot(tmp_path, "w"), worker="w")
     spec = request.build({"needs": {"memory_mib": 0, "gpus": 0}}, Command(("x",)), place, LABELS, tmp_path)
