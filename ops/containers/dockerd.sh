@@ -2,9 +2,10 @@
 # A Docker daemon of one's own: its data, state and socket live in DIR, beside any other daemon of the machine.
 # usage: dockerd.sh start|stop|status DIR      needs root; clients set DOCKER_HOST=unix://DIR/docker.sock
 # It touches no firewall rule and publishes ports on loopback only, through Docker's user-land proxy.
+# DOCKERD_LIVE_RESTORE=1: containers outlive the daemon, as the setting live-restore says.
 set -euo pipefail
 
-usage() { sed -n '2,4s/^# //p' "$0" >&2; exit 2; }
+usage() { sed -n '2,5s/^# //p' "$0" >&2; exit 2; }
 [ $# -eq 2 ] || usage
 mkdir -p "$2"
 dir=$(cd "$2" && pwd)
@@ -19,6 +20,16 @@ daemon_pid() {
     if tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF -- "--pidfile $dir/dockerd.pid"; then echo "$pid"; fi
 }
 
+# Of a daemon that was killed, containerd ends a moment later; until then a new daemon would take it for its own.
+await_containerd() {
+    local pid
+    pid=$(cat "$dir/exec/containerd/containerd.pid" 2>/dev/null) || return 0
+    for _ in $(seq 300); do
+        kill -0 "$pid" 2>/dev/null || return 0
+        sleep 0.1
+    done
+}
+
 start() {
     if answers; then return 0; fi
     # A Unix socket's path has 108 bytes in the kernel; dockerd's own message does not say which path is too long.
@@ -30,8 +41,11 @@ start() {
         echo "dockerd.sh: no dockerd here: apt-get install --no-install-recommends docker.io iptables" >&2
         exit 1
     fi
-    if [ -z "$(daemon_pid)" ]; then rm -f "$dir/dockerd.pid"; fi
-    echo '{}' >"$dir/daemon.json"
+    if [ -z "$(daemon_pid)" ]; then
+        rm -f "$dir/dockerd.pid"
+        await_containerd
+    fi
+    if [ "${DOCKERD_LIVE_RESTORE:-0}" = 1 ]; then echo '{"live-restore": true}'; else echo '{}'; fi >"$dir/daemon.json"
     nohup setsid dockerd --config-file "$dir/daemon.json" --data-root "$dir/data" --exec-root "$dir/exec" \
         --pidfile "$dir/dockerd.pid" -H "unix://$socket" -G root \
         --iptables=false --ip6tables=false --ip-masq=false --ip-forward=false --ip 127.0.0.1 \

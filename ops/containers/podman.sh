@@ -51,8 +51,9 @@ start() {
     done
     configure
     rm -f "$socket"
-    CONTAINERS_CONF=$dir/containers.conf nohup setsid podman --root "$dir/data" --runroot "$dir/run" --tmpdir "$dir/tmp" \
-        --cgroup-manager cgroupfs system service --time=0 "unix://$socket" >"$dir/podman.log" 2>&1 </dev/null &
+    # With CONTAINER_HOST, podman would be the client of another service.
+    CONTAINERS_CONF=$dir/containers.conf nohup setsid env -u CONTAINER_HOST podman \
+        --root "$dir/data" --runroot "$dir/run" --tmpdir "$dir/tmp" --cgroup-manager cgroupfs system service --time=0 "unix://$socket" >"$dir/podman.log" 2>&1 </dev/null &
     echo $! >"$dir/podman.pid"
     for _ in $(seq 300); do
         if answers; then return 0; fi

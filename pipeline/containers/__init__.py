@@ -3,8 +3,8 @@
 `spec` says what to run, `stop` asks for its end, `outcome` says how it ended; `base` holds what all engines share
 (limits, signals, classification, clean-up), one module each holds an engine, and `factory` picks one by name. A `pump`
 carries what the command prints to its `output`: bounded files, and an observer.
-`cgroups` and `watch` know what a run uses, and whether its memory limit killed. `archive` reads what images are loaded
-from.
-May import: the standard library, orjson and, only in `docker`, `docker_images`, `podman`, `container` and `attached`,
-the Docker SDK. Imports no other part of `pipeline`. Linux only.
+`cgroups` and `watch` know what a run uses, and whether its memory limit killed; `interruption`, whether the engine did.
+`archive` reads what images are loaded from.
+May import: the standard library, orjson and, only in `docker`, `docker_images`, `podman`, `container`, `interruption`
+and `attached`, the Docker SDK. Imports no other part of `pipeline`. Linux only.
 """

@@ -11,6 +11,7 @@ from docker.models.containers import Container
 
 from pipeline.containers.base import Running
 from pipeline.containers.errors import ENGINE_FAILED, NOT_FOUND
+from pipeline.containers.interruption import Interruption
 from pipeline.containers.outcome import Exit
 from pipeline.containers.pump import Pump
 from pipeline.containers.spec import RunSpec
@@ -22,7 +23,8 @@ from pipeline.containers.watch import Watch
 OUTPUT_PATIENCE = 15.0
 #: Seconds that a daemon may be away (restarted) before the container counts as lost.
 DAEMON_PATIENCE = 300.0
-_REMOVALS = 3
+#: Seconds that a container's removal is tried for, where the daemon is away or restarted just then.
+REMOVAL_PATIENCE = 60.0
 #: What the container's first process says of a command that it can't execute.
 _INIT_FAILED = b"[FATAL tini"
 
@@ -39,6 +41,7 @@ class RunningContainer(Running):
         spec: RunSpec,
         image_id: str,
         notes: list[str],
+        interruption: Interruption,
         watch: Watch | None = None,
     ) -> None:
         """`engine` is its name for errors, `patient` a client whose requests may take as long as the container runs."""
@@ -49,6 +52,7 @@ class RunningContainer(Running):
         self._pump = pump
         self._spec = spec
         self._notes = notes
+        self._interruption = interruption
         self._over = threading.Event()
         self.pid = watch.pid if watch is not None else self._find_pid()
         self._watch = watch or Watch.of(self.pid)
@@ -78,6 +82,7 @@ class RunningContainer(Running):
             return 0
 
     def _signal(self, name: str) -> None:
+        self._interruption.signalled()
         try:
             self._container.kill(name)
         except APIError as error:
@@ -86,25 +91,27 @@ class RunningContainer(Running):
                 raise
 
     def _wait(self) -> Exit:
-        deadline = time.monotonic() + DAEMON_PATIENCE
-        away = False
+        interruption = self._interruption
         while True:
             try:
+                if interruption.away:
+                    self._container.reload()
+                    interruption.found()
                 self._patient.api.wait(str(self._container.id))
                 self._container.reload()
                 return self._exit(self._container.attrs["State"])
             except NotFound:
                 return Exit(exit_code=ENGINE_FAILED, error="the container was removed while it ran")
             except (DockerException, requests.RequestException) as error:
-                if time.monotonic() > deadline or self._over.wait(1.0):
+                if interruption.lost():
+                    self._notes.append(f"output may be cut: {self._engine} was away for a while")
+                if interruption.away > DAEMON_PATIENCE or self._over.wait(1.0):
                     said = f"{self._engine} doesn't answer, the container is lost: {error}"
                     return Exit(exit_code=ENGINE_FAILED, error=said)
-                if not away:
-                    away = True
-                    self._notes.append(f"output may be cut: {self._engine} was away for a while")
 
     def _exit(self, state: dict[str, Any]) -> Exit:
         code = int(state["ExitCode"])
+        interrupted = self._interruption.of(state)
         reading = self._watch.end() if self._watch is not None else None
         self._drain()
         return Exit(
@@ -112,7 +119,7 @@ class RunningContainer(Running):
             signal=code - 128 if 128 < code <= 128 + 64 else None,
             oom=bool(state.get("OOMKilled")) or (reading is not None and reading.oom_kills > 0),
             usage=reading.usage if reading is not None else None,
-            error=state.get("Error") or self._init_error(code),
+            error=state.get("Error") or self._init_error(code) or interrupted,
         )
 
     def _init_error(self, code: int) -> str | None:
@@ -134,13 +141,15 @@ class RunningContainer(Running):
         return [*self._notes, *self._pump.notes]
 
     def _remove(self) -> None:
-        for left in reversed(range(_REMOVALS)):
+        deadline = time.monotonic() + REMOVAL_PATIENCE
+        while True:
             try:
                 self._container.remove(force=True, v=True)
                 return
             except NotFound:
                 return
             except (DockerException, requests.RequestException) as error:
-                if left == 0:
+                if time.monotonic() > deadline:
                     self._notes.append(f"container {self._container.id} was not removed: {error}")
-                time.sleep(1.0 if left else 0.0)
+                    return
+                time.sleep(1.0)

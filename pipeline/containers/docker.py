@@ -30,6 +30,7 @@ from pipeline.containers.errors import (
     RefusedError,
     UnavailableError,
 )
+from pipeline.containers.interruption import Interruption
 from pipeline.containers.mounts import MountPolicy, engine_sockets
 from pipeline.containers.output import Outputs
 from pipeline.containers.ownership import default_user, give, parse_user
@@ -158,7 +159,8 @@ class DockerEngine(Engine):
         except (DockerException, requests.RequestException, OSError) as error:
             raise self._as_engine_error(error) from error
         notes = ["the job asked for GPUs, this worker has none"] if spec.gpus and not self._gpus else []
-        return RunningContainer(self.title, container, patient, pump, spec, image, notes, watch)
+        interruption = self._interruption(quick, container)
+        return RunningContainer(self.title, container, patient, pump, spec, image, notes, interruption, watch)
 
     def _go(self, container: Container, patient: docker.DockerClient, pump: Pump) -> Watch | None:
         try:
@@ -175,6 +177,9 @@ class DockerEngine(Engine):
     def _watch(self, container: Container) -> Watch | None:
         """Return the watch over a container that is about to start, where there is something to watch already."""
         return None
+
+    def _interruption(self, client: docker.DockerClient, container: Container) -> Interruption:
+        return Interruption(self.title, client, str(container.id))
 
     def _program(self) -> list[str]:
         url = self._base_url or os.environ.get("DOCKER_HOST")

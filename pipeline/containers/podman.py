@@ -16,6 +16,7 @@ from docker.models.containers import Container
 from docker.types import Ulimit
 
 from pipeline.containers.docker import DockerEngine
+from pipeline.containers.interruption import Interruption, Outliving
 from pipeline.containers.watch import Watch
 
 #: The variable that names Podman's socket, as for its own clients.
@@ -68,6 +69,10 @@ class PodmanEngine(DockerEngine):
             return Watch.of(int(container.attrs["State"]["Pid"]))
         except (DockerException, requests.RequestException, KeyError):
             return None
+
+    def _interruption(self, client: docker.DockerClient, container: Container) -> Interruption:
+        # each container has a process of its own that watches it
+        return Outliving(self.title, client, str(container.id))
 
     def _program(self) -> list[str]:
         return ["podman", "--remote", "--url", str(self._base_url)]
