@@ -1,4 +1,4 @@
-"""`jobstream orchestrator`, `gate`, `scheduler`, `worker`, `sink`: one agent in the foreground."""
+"""`jobstream orchestrator`, `gate`, `scheduler`, `worker`, `task-worker`, `sink`: one agent in the foreground."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -75,6 +75,33 @@ def worker(
     raise typer.Exit(run(_with_worker(settings(), given)))
 
 
+def task_worker(
+    id_: Annotated[str | None, typer.Option("--id", help="Name of the worker; by default the host's.")] = None,
+    slots: Annotated[int | None, typer.Option(min=1, max=64, help="Tasks of each queue at once.")] = None,
+    queue: Annotated[list[str] | None, typer.Option(help="Queue whose tasks it takes; may be repeated.")] = None,
+    function: Annotated[
+        list[str] | None, typer.Option(help="What tasks may call; may be repeated. Nothing else is called.")
+    ] = None,
+) -> None:
+    """Run a task worker until Ctrl-C or SIGTERM; running functions then get its grace.
+
+    \b
+    Examples:
+      jobstream task-worker --slots 4
+      jobstream task-worker --id rules-1 --queue rules --function site.rules.evaluate
+    """
+    from agents.tasks.main import run
+
+    wanted = {
+        "id": id_,
+        "slots": slots,
+        "queues": tuple(queue) if queue else None,
+        "functions": tuple(function) if function else None,
+    }
+    given = {name: value for name, value in wanted.items() if value is not None}
+    raise typer.Exit(run(_with_tasks(settings(), given)))
+
+
 def sink() -> None:
     """Run a sink: writes facts and job documents to Elasticsearch.
 
@@ -95,7 +122,14 @@ def _with_worker(known: "Settings", wanted: dict[str, Any]) -> "Settings":
     return known.model_copy(update={"worker": worker_})
 
 
+def _with_tasks(known: "Settings", wanted: dict[str, Any]) -> "Settings":
+    from pipeline.settings import TaskSettings
+
+    tasks = TaskSettings.model_validate(known.tasks.model_dump() | wanted)
+    return known.model_copy(update={"tasks": tasks})
+
+
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (orchestrator, gate, scheduler, worker, sink):
+    for command in (orchestrator, gate, scheduler, worker, task_worker, sink):
         app.command()(command)

@@ -25,6 +25,9 @@ class Engine(StrEnum):
 def up(
     workers: Annotated[int | None, typer.Option(min=0, max=64, help="Workers; those beyond it are stopped.")] = None,
     engine: Annotated[Engine | None, typer.Option(help="What the workers run jobs with.")] = None,
+    task_workers: Annotated[
+        int | None, typer.Option(min=0, max=64, help="Task workers; those beyond it are stopped.")
+    ] = None,
     no_elasticsearch: Annotated[
         bool, typer.Option("--no-elasticsearch", help="Neither Elasticsearch nor the sink: `list` then has nothing.")
     ] = False,
@@ -45,6 +48,7 @@ def up(
     Examples:
       jobstream up
       jobstream up --workers 4 --engine docker
+      jobstream up --task-workers 1
       jobstream --home /srv/second up
       jobstream up --keep
     """
@@ -62,6 +66,7 @@ def up(
         sink=plan.sink and not no_elasticsearch,
         workers=plan.workers if workers is None else workers,
         engine=plan.engine if engine is None else engine.value,
+        task_workers=plan.task_workers if task_workers is None else task_workers,
     )
     cluster = Cluster(known, plan)
     with progress() as tell:

@@ -61,7 +61,7 @@ def explained(error: Exception) -> CliError | None:
         return CliError(f"Kafka: {text}", exits.UNREACHABLE)
     if names & {"ClusterError", "TopicError"}:
         return CliError(text, exits.FAILED)
-    if names & {"EmbeddedError", "DeliveryError", "BrokerError", "ConnectionError"}:
+    if names & {"EmbeddedError", "DeliveryError", "OutputError", "BrokerError", "ConnectionError"}:
         return CliError(text, exits.UNREACHABLE)
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError):
         return CliError(f"{error.filename}: {error.strerror}", exits.USAGE)

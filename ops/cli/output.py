@@ -16,6 +16,11 @@ _COLOURS = {
     "job-revoked": "magenta",
     "job-offline": "red",
     "job-deduped": "blue",
+    "task-queued": "yellow",
+    "task-started": "cyan",
+    "task-retried": "yellow",
+    "task-succeeded": "green",
+    "task-failed": "red",
     "up": "green",
     "down": "red",
 }

@@ -27,11 +27,13 @@ class Plan:
     sink: bool = True
     workers: int = 1
     engine: str = "process"
+    task_workers: int = 0
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Return what the settings ask for: both servers, and as many workers as they say."""
-        return cls(workers=settings.embedded.workers, engine=settings.worker.engine)
+        """Return what the settings ask for: both servers, and as many workers of either kind as they say."""
+        embedded = settings.embedded
+        return cls(workers=embedded.workers, engine=settings.worker.engine, task_workers=embedded.task_workers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from ops.cluster.readiness import Readiness
 from ops.cluster.servers import Servers
 from ops.cluster.steps import Tell, silence, step
 from ops.embedded.filelock import file_lock
-from pipeline.settings import Settings
+from pipeline.settings import Settings, TaskSettings, WorkerSettings
 
 #: s that a stopping agent gets beyond the grace that it gives its jobs
 STOP_MARGIN = 20.0
@@ -30,6 +30,8 @@ _LOCK_TIMEOUT = 300.0
 _POLL = 0.2
 #: The index may be late; a job must not wait because it is brought up to date.
 _YIELDING = ("elasticsearch", "sink")
+#: Agents that there may be several of, each with an id.
+_WORKERS = ("worker", "task-worker")
 #: The gate is a process of its own: the two largest consumers of time then have a core each.
 _OPTIONS = {"orchestrator": ["--no-gate"]}
 
@@ -42,8 +44,8 @@ class Cluster:
     """The installation in `settings.home`; start, stop and status work from any process that knows the home.
 
     `plan` says what it consists of: by default what the last `up` started, else what the settings ask for. Processes
-    are named kafka, elasticsearch, gate, orchestrator, scheduler, worker-1 … worker-N and sink, and outlive
-    this object. As a context manager it is up inside and down after. Not for use by several threads at once.
+    are named kafka, elasticsearch, gate, orchestrator, scheduler, worker-1 … worker-N, task-worker-1 … and sink, and
+    outlive this object. As a context manager it is up inside and down after. Not for use by several threads at once.
     """
 
     def __init__(self, settings: Settings, plan: Plan | None = None, start_timeout: float = 90.0) -> None:
@@ -97,7 +99,7 @@ class Cluster:
         Each is killed after `timeout` seconds (by default what its own stop may take). Data stays.
         """
         with self._lock():
-            workers = [name for name in self._known_agents() if _kind(name) == "worker"]
+            workers = [name for name in self._known_agents() if _kind(name) in _WORKERS]
             self._stop_agents(workers, progress, timeout)
             self._stop_agents([name for name in self._known_agents() if name not in workers], progress, timeout)
             for name in reversed(self._servers.names):
@@ -166,7 +168,8 @@ class Cluster:
     def agent_names(self) -> list[str]:
         """The agents of the plan, in the order in which they start."""
         workers = [f"worker-{number}" for number in range(1, self.plan.workers + 1)]
-        return ["gate", "orchestrator", "scheduler", *workers, *(["sink"] if self.plan.sink else [])]
+        tasks = [f"task-worker-{number}" for number in range(1, self.plan.task_workers + 1)]
+        return ["gate", "orchestrator", "scheduler", *workers, *tasks, *(["sink"] if self.plan.sink else [])]
 
     @property
     def names(self) -> list[str]:
@@ -176,7 +179,8 @@ class Cluster:
     def agent(self, name: str) -> AgentProcess:
         """Return the process of an agent, whether it runs or not."""
         if name not in self._agents:
-            command = ["worker", "--id", name] if _kind(name) == "worker" else [name]
+            kind = _kind(name)
+            command = [kind, "--id", name] if kind in _WORKERS else [name]
             self._agents[name] = AgentProcess(self.home, name, command, _OPTIONS.get(name, ()))
         return self._agents[name]
 
@@ -268,8 +272,14 @@ class Cluster:
         """Return how long an agent may take to stop (s)."""
         if timeout is not None:
             return timeout
-        worker = self._given.worker
-        return STOP_MARGIN + (worker.grace + worker.kill_grace if _kind(name) == "worker" else 0)
+        match _kind(name):
+            case "worker":
+                own: WorkerSettings | TaskSettings = self._given.worker
+            case "task-worker":
+                own = self._given.tasks
+            case _:
+                return STOP_MARGIN
+        return STOP_MARGIN + own.grace + own.kill_grace
 
     def _known_agents(self) -> list[str]:
         """Return the agents of the plan, and the workers that left a pid file here."""
@@ -300,4 +310,4 @@ class Cluster:
 
 
 def _kind(name: str) -> str:
-    return "worker" if name.startswith("worker-") else name
+    return next((kind for kind in _WORKERS if name.startswith(f"{kind}-")), name)

@@ -106,7 +106,18 @@ def test_a_setting_that_is_wrong_is_named() -> None:
     assert "sink.batch" in result.stderr
 
 
-@pytest.mark.parametrize("words", [["submit", "job"], ["events", "a-b"], ["revoke", "a-b"], ["queues"], ["workers"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["submit", "job"],
+        ["task", "submit", "echo"],
+        ["task", "list"],
+        ["events", "a-b"],
+        ["revoke", "a-b"],
+        ["queues"],
+        ["workers"],
+    ],
+)
 def test_a_broker_that_is_away_is_one_line_and_exit_code_5(words: list[str]) -> None:
     result = run(*words)
     assert result.exit_code == exits.UNREACHABLE

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ops.cluster import Cluster
 from ops.cluster.file import ClusterFile, Plan
 from ops.cluster.servers import Servers
 from ops.embedded.ports import free_port
@@ -20,12 +21,20 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 WRITTEN = ClusterFile(
-    Plan(workers=3, engine="noop", elasticsearch=False, sink=False),
+    Plan(workers=3, engine="noop", task_workers=1, elasticsearch=False, sink=False),
     {"broker": 40001},
     {"bootstrap": "127.0.0.1:40001"},
     {"elasticsearch": 'http://127.0.0.1:40002/"x\\'},
     {"prefix": "one.", "inbox_partitions": 3},
 )
+
+
+def test_task_workers_are_started_where_they_are_asked_for(home: Path) -> None:
+    assert not [name for name in Cluster(Settings()).agent_names if name.startswith("task")]
+    asked = Settings(embedded=EmbeddedSettings(task_workers=2, workers=1))
+    cluster = Cluster(asked)
+    assert cluster.agent_names[-4:] == ["worker-1", "task-worker-1", "task-worker-2", "sink"]
+    assert ClusterFile.read(home) == ClusterFile()
 
 
 def test_what_was_written_is_read_again(home: Path) -> None:
