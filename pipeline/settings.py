@@ -148,6 +148,9 @@ class WorkerSettings(_Section):
         None, description="where products are published: a folder or s3://bucket/prefix; none: HOME/products"
     )
     extractors: tuple[Path, ...] = Field((), description="programs, or folders of them, that rules may name")
+    jobs_url: str | None = Field(
+        None, pattern=r"^https?://\S+$", description="of what serves the work root; none: as job_worker.json says"
+    )
     job_worker_file: Path | None = Field(None, description="job_worker.json: commands by job type")
     datasets_file: Path | None = Field(None, description="datasets.json: recognition rules")
     heartbeat_ms: int = Field(15_000, ge=200, description="ms between two heartbeats; a lease is at least 3 of them")

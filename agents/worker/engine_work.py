@@ -50,6 +50,7 @@ class EngineWork:
         """
         worker = settings.worker
         self._holder = holder
+        self._jobs_url = worker.jobs_url
         self._cloud = cloud or Cloud()
         config = _worker_config(settings)
         self._place = Place(
@@ -154,7 +155,8 @@ class EngineWork:
         """Return the place with what is known of its host by now."""
         facts = host_facts(self._cloud.facts)
         config = self._place.worker_config
-        return replace(self._place, facts=facts, url=config.jobs_url(facts["hysds_public_ip"]) if config else None)
+        configured = config.jobs_url(facts["hysds_public_ip"]) if config else None
+        return replace(self._place, facts=facts, url=self._jobs_url or configured)
 
     def _close_leftovers(self) -> None:
         for directory in self._place.root.leftovers():

@@ -1,7 +1,7 @@
 """What operators do in a day: wait for a job, see why it is a duplicate, stop it, run it again, find its products."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,12 +17,51 @@ from tests.waiting import until
 T = TypeVar("T")
 RULES = PROJECT / "ops" / "templates" / "datasets.json"
 PRODUCT = "EXAMPLE-20260102-tile7"
+#: Fields of a completed job's document (spec §3.2), those of objects and of lists' entries inside. Besides there are
+#: `command` of a registered type and `container_image_id` of a container; what failures, duplicates and signals add.
+TRANSFER = dict.fromkeys(("path", "disk_usage", "time_start", "time_end", "duration", "transfer_rate"), None)
+METRICS: dict[str, Any] = {
+    "inputs_localized": {"url": None, **TRANSFER},
+    "products_staged": {
+        **TRANSFER,
+        **dict.fromkeys(("id", "urls", "browse_urls", "dataset", "ipath", "system_version"), None),
+        **dict.fromkeys(("dataset_level", "dataset_type", "index"), None),
+    },
+    "product_provenance": dict.fromkeys(
+        ("product_type", "processing_start_time", "availability_time", "processing_latency", "total_latency"), None
+    ),
+    "job_dir_size": None,
+    "usage_stats": dict.fromkeys(("wall_time", "user_cpu_time", "sys_cpu_time"), None),
+}
+JOB_INFO: dict[str, Any] = {
+    **dict.fromkeys(("id", "job_queue", "index", "payload_hash", "dedup", "time_queued", "time_start"), None),
+    **dict.fromkeys(("time_end", "duration", "time_limit", "soft_time_limit", "cmd_start", "cmd_end"), None),
+    **dict.fromkeys(("cmd_duration", "status", "pid", "stdout", "stderr", "job_dir", "job_url"), None),
+    **dict.fromkeys(("execute_node", "public_ip", "context_file", "datasets_cfg_file"), None),
+    "job_payload": {"job_type": None, "payload_task_id": None},
+    "facts": dict.fromkeys(("architecture", "fqdn", "ipaddress", "memorysize", "uptime", "virtual"), None),
+    "metrics": METRICS,
+}
+JOB: dict[str, Any] = {
+    **dict.fromkeys(("type", "name", "job_id", "task_id", "priority", "tag", "username", "params"), None),
+    **dict.fromkeys(("localize_urls", "context", "container_image_name", "container_image_url"), None),
+    **dict.fromkeys(("container_image_urls", "container_mappings", "runtime_options", "dependency_images"), None),
+    "retry_count": None,
+    "delivery_info": dict.fromkeys(("routing_key", "priority", "redelivered"), None),
+    "job_info": JOB_INFO,
+}
+STATUS_DOCUMENT: dict[str, Any] = {
+    **dict.fromkeys(("uuid", "job_id", "payload_id", "payload_hash", "dedup", "status", "celery_hostname"), None),
+    **dict.fromkeys(("tags", "resource", "type", "@version", "@timestamp"), None),
+    "job": JOB,
+}
 MAKE_PRODUCT = 'mkdir "$1" && echo 42 >"$1/answer.txt" && echo \'{"version": "v1.0"}\' >"$1/$1.dataset.json"'
 
 
 @pytest.fixture(scope="module")
 def site(servers_home: Path) -> Iterator[Site]:
-    with site_at(servers_home / "operations", Plan(), {"worker": {"slots": 2, "datasets_file": RULES}}) as site:
+    worker = {"slots": 2, "datasets_file": RULES, "jobs_url": "https://work.example/"}
+    with site_at(servers_home / "operations", Plan(), {"worker": worker}) as site:
         yield site
 
 
@@ -139,6 +178,47 @@ def test_a_product_is_published_once_and_found_by_its_name_in_the_index(site: Si
     assert again != 0
     assert PRODUCT in told
     assert published.read_text() == "42\n"
+
+
+def missing(document: Any, fields: Mapping[str, Any], path: str = "") -> list[str]:
+    """The fields that a document lacks; those of each entry where it is a list, which must have one."""
+    if isinstance(document, list):
+        return [field for one in document for field in missing(one, fields, path)] if document else [f"{path} is empty"]
+    absent = [f"{path}{name}" for name in fields if name not in document]
+    inner = {name: wanted for name, wanted in fields.items() if wanted and name in document}
+    return absent + [one for name, more in inner.items() for one in missing(document[name], more, f"{path}{name}.")]
+
+
+def test_a_completed_jobs_document_in_the_index_has_the_fields_of_hysds_under_their_names(site: Site) -> None:
+    source = site.settings.product_store / "source.txt"
+    source.parent.mkdir(exist_ok=True)
+    source.write_text("from before")
+    payload = {
+        "_command": f"sh -c {json.dumps(MAKE_PRODUCT)} make $product",
+        "product": "EXAMPLE-20260103-fields",
+        "localize_urls": [{"url": str(source)}],
+    }
+    options = {"tag": "tests", "username": "ops", "context": json.dumps({"deep": 1}), "time_limit": 60}
+    (job,) = site.submit(payload, job_type="job-fields:v1", **options)
+    site.await_status([job], Status.COMPLETED)
+    with IndexReader(site.settings) as index:
+        indexed(lambda: (index.get(job, fresh=True) or {}).get("status") == Status.COMPLETED)
+        found = index.get(job)
+    assert found is not None
+    assert missing(found, STATUS_DOCUMENT) == []
+    assert (found["resource"], found["type"], found["@version"]) == ("job", "job-fields:v1", "1")
+    assert found["tags"] == ["tests"]
+    assert "context" not in found
+    inner, info = found["job"], found["job"]["job_info"]
+    assert (inner["tag"], inner["username"], inner["context"]) == ("tests", "ops", {"deep": 1})
+    assert (info["status"], info["stdout"], info["stderr"], info["time_limit"]) == (0, "", "", 60)
+    assert found["uuid"] == inner["task_id"] != found["payload_id"] == info["job_payload"]["payload_task_id"]
+    assert found["job_id"] == inner["job_id"] == info["id"]
+    assert info["job_url"].startswith("https://work.example/jobs/20")
+    assert info["job_url"].endswith(f"/{job}-1")
+    times = [info[name] for name in ("time_queued", "time_start", "cmd_start", "cmd_end", "time_end")]
+    assert all(time.endswith("Z") for time in times)
+    assert times[1:] == sorted(times[1:])
 
 
 def test_the_index_ends_up_with_every_job_as_the_log_has_it(site: Site) -> None:

@@ -139,10 +139,14 @@ def test_the_datasets_of_a_completed_job_are_indexed_and_the_last_publication_st
     assert headers["reason"] == b"dataset: a dataset's document needs system_version and dataset"
 
 
-def test_an_index_gets_the_aliases_that_its_products_ask_for_and_what_is_refused_is_told(bench: SinkBench) -> None:
+def test_an_index_gets_aliases_that_products_ask_for_what_is_refused_is_told_and_centers_are_found(
+    bench: SinkBench,
+) -> None:
     def product(name: str, *aliases: str) -> dict[str, object]:
         place = {"type": "Polygon", "coordinates": [[[0, 0], [4, 0], [4, 2], [0, 0]]]}
         more = {"location": place, "center": {"type": "point", "coordinates": [2, 1]}, "temporal_span": 3}
+        if name == "B":
+            more["center"] = "nowhere"
         return {"id": name, "dataset": name, "system_version": "v1", "index": {"aliases": list(aliases)}, **more}
 
     # an index of somebody else has the name of what will be asked for
@@ -157,6 +161,11 @@ def test_an_index_gets_the_aliases_that_its_products_ask_for_and_what_is_refused
     assert {name for _, name in bench.documents("grq")} == {"A", "B", "C"}
     assert {name for _, name in bench.documents("grq-all")} == {"A", "B", "C"}
     assert {name for _, name in bench.documents("grq-a")} == {"A"}
+    # what is in the middle of somewhere is found, also where the index knows no shapes
+    box = {"top_left": {"lat": 2, "lon": 1}, "bottom_right": {"lat": 0, "lon": 3}}
+    with Elasticsearch(bench.elasticsearch) as client:
+        found = client.search(index=f"{bench.name}-grq", query={"geo_bounding_box": {"center": box}})
+    assert {hit["_id"] for hit in found["hits"]["hits"]} == {"A", "C"}
     ((_, headers),) = bench.dead()
     assert b"alias" in headers["reason"]
     assert b"grq-taken" in headers["reason"]
