@@ -10,6 +10,7 @@ import typer
 from ops.cli import exits
 from ops.cli.errors import CliError, say
 from ops.cli.output import print_json
+from ops.cli.replay_index import index
 from ops.cli.replay_submissions import submissions
 from ops.cli.session import Output, json_wanted, settings
 from ops.cli.times import TIME, time_of
@@ -136,6 +137,7 @@ def verify(
 
 
 replay.command("submissions")(submissions)
+replay.command("index")(index)
 
 
 def _check_partitions(wanted: list[int] | None, count: int) -> None:
