@@ -33,6 +33,7 @@ class JobQuery:
     queue: str | None = None
     submission_id: str | None = None
     payload_hash: str | None = None
+    category: str | None = None
     since: float | None = None
 
     def clauses(self) -> list[Document]:
@@ -44,6 +45,7 @@ class JobQuery:
             "job.job_info.job_queue": self.queue,
             "submission_id": self.submission_id,
             "payload_hash": self.payload_hash,
+            "category": self.category,
         }
         return [*_terms(terms), *_since(self.since)]
 

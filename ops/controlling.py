@@ -61,10 +61,13 @@ class Controller:
         self._follower.close()
         self._reader.close()
 
-    def ask(self, request: ControlRequest) -> Asked:
-        """Store a request; a job that the log doesn't know gets none. Raises DeliveryError."""
+    def ask(self, request: ControlRequest, *, known: bool = False) -> Asked:
+        """Store a request; a job that the log doesn't know gets none. Raises DeliveryError.
+
+        `known` spares the look into the log where the index has the job already.
+        """
         partition = self._topology.job_partition(request.job_id)
-        if not self._reader.of_job(request.job_id):
+        if not known and not self._reader.of_job(request.job_id):
             return Asked(request.job_id, Source("control", partition, -1), known=False)
         value = self._codec.encode("control", request.record())
         sent = self._publisher.send(self._topology.control, family_of_job(request.job_id), value, partition)

@@ -1,9 +1,9 @@
-"""`jobstream revoke` and `retry`: what operators ask of a job, and what came of it."""
+"""`jobstream revoke`; and what operators ask of jobs by their ids, and what came of it."""
 
 import getpass
 import json
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -32,45 +32,26 @@ def revoke(
     Examples:
       jobstream revoke 3f2a-9c1b --reason "wrong input"
     """
-    _ask(ctx, "revoke", job_id, reason, {}, timeout, output)
+    ask(ctx, "revoke", job_id, reason, {}, timeout, output)
 
 
-def retry(
-    ctx: typer.Context,
-    job_id: Jobs,
-    force: Annotated[bool, typer.Option("--force", help="Even if such a job waits, runs or has completed.")] = False,
-    reason: Annotated[str, typer.Option(help="Why; kept with the job.")] = "",
-    timeout: Timeout = 10.0,
-    output: Output = None,
-) -> None:
-    """Run jobs that have ended once more, as their next attempt.
-
-    Exit code 1 if one is refused, 4 if there is none.
-
-    \b
-    Examples:
-      jobstream retry 3f2a-9c1b
-      jobstream retry 3f2a-9c1b --force
-    """
-    _ask(ctx, "retry", job_id, reason, {"force": True} if force else {}, timeout, output)
-
-
-def _ask(
+def ask(
     ctx: typer.Context,
     action: str,
     job_ids: list[str],
     reason: str,
-    arguments: dict[str, bool],
+    arguments: dict[str, Any],
     timeout: float,
     output: Output,
 ) -> None:
+    """Ask for an action on each job and print the answers; exits with the code of the first that is not done."""
     from ops.controlling import Controller
     from pipeline.messages.control import ControlRequest
 
     as_json = json_wanted(ctx, output)
     codes = []
     with Controller(settings(), job_ids) as controller:
-        by, extra = _user(), json.dumps(arguments)
+        by, extra = user(), json.dumps(arguments)
         asked = [controller.ask(ControlRequest(action, job_id, by, reason, extra)) for job_id in job_ids]
         deadline = time.monotonic() + timeout
         for request in asked:
@@ -98,7 +79,8 @@ def _told(answer: str, detail: str) -> str:
             return "the request is in Kafka, not yet applied: `jobstream status` says whether the orchestrator runs"
 
 
-def _user() -> str:
+def user() -> str:
+    """Return who asks, "" where that has no name."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -107,6 +89,5 @@ def _user() -> str:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the command."""
     app.command()(revoke)
-    app.command()(retry)

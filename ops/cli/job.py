@@ -1,6 +1,6 @@
 """`jobstream get`, `list` and `events`: jobs, and what happened to them."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,11 +9,14 @@ from ops.cli.errors import CliError, say
 from ops.cli.output import duration, line, moment, pairs, print_json, table
 from ops.cli.session import Output, json_wanted, settings
 
+if TYPE_CHECKING:
+    from ops.reading.job import Attempt
+
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="The job.")]
 
 
 def get(ctx: typer.Context, job_id: JobId, output: Output = None) -> None:
-    """Show a job: its current document.
+    """Show a job: its current document, and its attempts where it had several.
 
     From Elasticsearch; from the log where that is behind or away, which is then said on standard error.
 
@@ -22,9 +25,10 @@ def get(ctx: typer.Context, job_id: JobId, output: Output = None) -> None:
       jobstream get 3f2a-9c1b
       jobstream get 3f2a-9c1b -o json
     """
-    from ops.reading.job import current
+    from ops.reading.job import attempts, current
 
-    found = current(settings(), job_id)
+    known = settings()
+    found = current(known, job_id)
     if found is None:
         raise CliError(f"{job_id}: there is no such job", exits.NOT_FOUND)
     if found.note:
@@ -33,6 +37,7 @@ def get(ctx: typer.Context, job_id: JobId, output: Output = None) -> None:
         print_json(found.document)
     else:
         _show(found.document)
+        _show_attempts(attempts(known, found))
 
 
 def list_(
@@ -54,7 +59,7 @@ def list_(
     from agents.index_reader import IndexReader, JobQuery
     from ops.reading.job import patient
 
-    wanted = JobQuery(status=_status(status), type=type_, queue=queue, tag=tag)
+    wanted = JobQuery(status=None if status is None else full_status(status), type=type_, queue=queue, tag=tag)
     with IndexReader(patient(settings())) as index:
         documents = index.find(wanted, limit)
     if json_wanted(ctx, output):
@@ -138,6 +143,8 @@ def _show(document: dict[str, Any]) -> None:
             ("work directory", info.get("job_dir")),
             ("duplicate of", document.get("dedup_job")),
             ("error", document.get("error")),
+            ("category", document.get("category")),
+            ("retry", _follows(document.get("retry"))),
             (
                 "products",
                 ", ".join(_products(document)),
@@ -149,6 +156,21 @@ def _show(document: dict[str, Any]) -> None:
         line("params")
         for name, value in params.items():
             line(f"  {name} = {value}")
+
+
+def _follows(retry: Any) -> str:
+    if not isinstance(retry, dict):
+        return ""
+    if not retry.get("follows"):
+        return f"none: {retry.get('why')}"
+    return f"{retry.get('number')} of {retry.get('most')} ({retry.get('rule')}), from {retry.get('due')} on"
+
+
+def _show_attempts(found: "list[Attempt]") -> None:
+    if found:
+        line("attempts")
+        rows = [(one.number, one.status, one.time, one.worker, one.reason) for one in found]
+        table(("attempt", "status", "since", "worker", "reason"), rows)
 
 
 def _info(document: dict[str, Any]) -> dict[str, Any]:
@@ -165,12 +187,10 @@ def _took(document: dict[str, Any]) -> str:
     return duration(seconds) if isinstance(seconds, int | float) else ""
 
 
-def _status(text: str | None) -> str | None:
+def full_status(text: str) -> str:
     """Return the status in full: `failed` is `job-failed`. Raises CliError for one that there isn't."""
     from pipeline.statuses import Status
 
-    if text is None:
-        return None
     full = text if text.startswith("job-") else f"job-{text}"
     known = [status.value for status in Status]
     if full not in known:

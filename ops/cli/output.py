@@ -15,6 +15,7 @@ _COLOURS = {
     "job-failed": "red",
     "job-revoked": "magenta",
     "job-offline": "red",
+    "attempt-failed": "red",
     "job-deduped": "blue",
     "task-queued": "yellow",
     "task-started": "cyan",

@@ -1,5 +1,6 @@
 """A job's current document: from the index, and from the log where the index is behind, empty or away."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +10,11 @@ from agents.bus import consumer
 from agents.index_reader import IndexReader, IndexUnavailableError
 from ops.reading.facts import FactReader, document_of, is_whole
 from ops.reading.log import REACH_TIMEOUT, BrokerError
-from pipeline.identity import family_of_job
+from pipeline.identity import family_of_job, worker_of
+from pipeline.ledger.document import iso
 from pipeline.messages.fact import Fact
 from pipeline.settings import Settings
+from pipeline.statuses import REFUSALS
 
 #: s that a person waits for an answer of the index
 INDEX_TIMEOUT = 5.0
@@ -51,6 +54,47 @@ def current(settings: Settings, job_id: str) -> Found | None:
     if latest is None:
         return None
     return Found(document_of(latest), "log", problem or "Elasticsearch is behind")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """How far an attempt came: its last fact's status, time (ISO 8601) and reason, and who held it."""
+
+    number: int
+    status: str
+    time: str
+    worker: str
+    reason: str
+
+    @classmethod
+    def of(cls, event: Mapping[str, Any]) -> "Attempt":
+        """Build it from a fact as the index has it."""
+        text = {
+            name: str(event.get(name) or "") for name in ("status", "@timestamp", "holder", "reason", "short_error")
+        }
+        reason = text["reason"] or text["short_error"]
+        number = int(event.get("attempt") or 0)
+        return cls(number, text["status"], text["@timestamp"], worker_of(text["holder"]), reason)
+
+
+def attempts(settings: Settings, found: Found) -> list[Attempt]:
+    """Return the job's attempts in their order, none where it has had one only. Raises like `current`."""
+    job_id = str(found.document.get("job_id") or "")
+    if int(found.document.get("attempt") or 0) < 2 and not (found.document.get("retry") or {}).get("follows"):
+        return []
+    if found.source == "log":
+        with FactReader(settings) as reader:
+            events = [_event(fact) for fact in reader.of_job(job_id)]
+    else:
+        with IndexReader(patient(settings)) as index:
+            events = index.history(job_id)
+    last = {event.get("attempt"): event for event in events if event.get("status") not in REFUSALS}
+    return [Attempt.of(event) for event in last.values()]
+
+
+def _event(fact: Fact) -> dict[str, Any]:
+    said = {name: getattr(fact, name) for name in ("status", "attempt", "reason", "short_error")}
+    return {**said, "@timestamp": iso(fact.time), "holder": document_of(fact).get("holder")}
 
 
 def patient(settings: Settings) -> Settings:

@@ -301,3 +301,35 @@ def publish(settings: Settings, name: str, key: str, value: bytes, queue: str | 
     publisher = Publisher(settings, "test")
     publisher.send(topic, key, value, 0).result(30)
     publisher.close()
+
+
+def test_a_retry_names_queue_and_attempt_and_an_undeclared_queue_is_refused(
+    cli: Cli, ledger: PlayedLedger, job: str
+) -> None:
+    def does(ledger: PlayedLedger, schema: str, record: dict[str, Any], source: Source) -> None:
+        ledger.say(job, "job-queued", at=(*ledger.control(job, "retry", source), 0), attempt=2)
+
+    ledger.say(job, "job-failed")
+    assert cli("retry", job, "--queue", "nowhere").exit_code == exits.NOT_FOUND
+    assert cli("queues", "declare", "large").exit_code == exits.OK
+    with ledger.answering(does) as answering:
+        result = cli("retry", job, "--queue", "large", "--attempt", "1")
+    assert result.exit_code == exits.OK, result.output
+    assert "attempt 2" in result.stdout
+    (asked,) = answering.seen
+    assert json.loads(asked["arguments"]) == {"queue": "large", "attempt": 1}
+
+
+def test_get_shows_each_attempt_and_whether_another_follows(cli: Cli, ledger: PlayedLedger, job: str) -> None:
+    holder = {"holder": "w9:1:a"}
+    ledger.say(job, "job-started", document=holder)
+    retry = {"follows": True, "number": 1, "most": 2, "rule": "exit:75", "due": "2026-01-01T00:00:00.000000Z"}
+    told = "command-failed; retry 1 of 2 at …"
+    ledger.say(job, "attempt-failed", document={"attempt": 1, "retry": retry, **holder}, reason=told)
+    shown = cli("get", job).stdout
+    assert "1 of 2 (exit:75), from 2026-01-01" in shown
+    assert [line.split()[:2] for line in shown.splitlines()[-2:]] == [["ATTEMPT", "STATUS"], ["1", "attempt-failed"]]
+    ledger.say(job, "job-started", attempt=2, document={"attempt": 2, "holder": "w8:1:a"})
+    lines = cli("get", job).stdout.splitlines()[-2:]
+    assert [line.split()[:2] for line in lines] == [["1", "attempt-failed"], ["2", "job-started"]]
+    assert "w9" in lines[0] and "w8" in lines[1] and told in lines[0]
