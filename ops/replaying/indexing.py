@@ -15,7 +15,8 @@ from agents.index_reader import IndexUnavailableError
 from agents.registry import codec
 from agents.sink.announced import Announced
 from agents.sink.installer import install
-from agents.sink.writer import UnavailableError, Writer
+from agents.sink.unavailable import UnavailableError
+from agents.sink.writer import Writer
 from ops.reading.log import Log
 from ops.replaying.reading import Tell, records, silent
 from pipeline.codec import DecodeError
