@@ -134,7 +134,7 @@ class WorkerSettings(_Section):
 
     id: str = Field(default_factory=socket.gethostname, pattern=r"^[A-Za-z0-9._-]{1,80}$", description="worker id")
     slots: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=1000, description="jobs at once")
-    engine: str = Field("process", description="process, docker, noop")
+    engine: str = Field("process", description="process, docker, podman, apptainer (or singularity), noop")
     queues: tuple[str, ...] = Field(("*",), description="queues whose jobs it takes; * is all")
     labels: dict[str, str] = Field(default_factory=dict, description="what it offers beyond resources")
     memory_mib: int = Field(0, ge=0, description="MiB offered; 0: what the machine has")
@@ -163,6 +163,10 @@ class WorkerSettings(_Section):
     mounts: tuple[Path, ...] = Field((), description="directories that jobs may mount, besides their own")
     user: str | None = Field(
         None, pattern=r"^\d+:\d+$", description="uid:gid of jobs; none: the worker's own, in containers 10001 for root"
+    )
+    apptainer: str = Field("apptainer", min_length=1, description="Apptainer's program: its path, or a name in PATH")
+    apptainer_images: Path | None = Field(
+        None, description="folder of Apptainer's images, SIF files or root directories; none: HOME/apptainer"
     )
     transfer_timeout: float = Field(
         3000.0, gt=0, description="s that an attempt's inputs, and publishing its products, may each take"

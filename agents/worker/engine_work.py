@@ -214,4 +214,6 @@ def _engine_settings(settings: Settings) -> EngineSettings:
         mount_roots=worker.mounts,
         gpus=worker.gpus > 0,
         user=worker.user,
+        apptainer=worker.apptainer,
+        apptainer_images=worker.apptainer_images or settings.home.resolve() / "apptainer",
     )

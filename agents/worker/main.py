@@ -14,7 +14,7 @@ from agents.worker.nothing import NoWork
 from agents.worker.work import Work
 from agents.worker.worker import Worker
 from pipeline.containers.errors import RefusedError
-from pipeline.containers.factory import engine_names
+from pipeline.containers.factory import canonical, engine_names
 from pipeline.containers.ownership import parse_user
 from pipeline.settings import Settings
 
@@ -69,7 +69,7 @@ def check(settings: Settings) -> None:
     if worker.drain_failures > worker.drain_runs:
         raise MisconfiguredError(f"{worker.drain_failures} failures can't be among {worker.drain_runs} runs")
     _check_user(settings)
-    if worker.engine not in engine_names():
+    if canonical(worker.engine) not in engine_names():
         raise MisconfiguredError(f"no engine {worker.engine!r} (there are: {', '.join(engine_names())})")
 
 

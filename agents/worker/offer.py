@@ -6,6 +6,7 @@ from pathlib import Path
 import psutil
 
 from pipeline import __version__
+from pipeline.containers.factory import names_of
 from pipeline.messages.status import WorkerStatus
 from pipeline.settings import Settings
 
@@ -25,7 +26,7 @@ def offer(settings: Settings, holder: str) -> WorkerStatus:
         gpus=worker.gpus,
         queues=worker.queues,
         labels=worker.labels,
-        engines=(worker.engine,),
+        engines=names_of(worker.engine),
         host=socket.gethostname(),
         version=__version__,
     )

@@ -19,6 +19,9 @@ class Engine(StrEnum):
 
     PROCESS = "process"
     DOCKER = "docker"
+    PODMAN = "podman"
+    APPTAINER = "apptainer"
+    SINGULARITY = "singularity"
     NOOP = "noop"
 
 

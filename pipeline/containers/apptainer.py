@@ -13,14 +13,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.containers.archives import image_in, is_sif
 from pipeline.containers.base import Orphan
 from pipeline.containers.cgroups import groups_of
-from pipeline.containers.contained import FAILED, ContainedProcess, remove_groups
+from pipeline.containers.contained import FAILED, ContainedProcess, groups_called, remove_groups
 from pipeline.containers.errors import NOT_FOUND, EngineError, RefusedError, UnavailableError
-from pipeline.containers.images import IDENTITY_FILE, ImageFolder, digest_of
+from pipeline.containers.images import ImageFolder
+from pipeline.containers.loading import load
 from pipeline.containers.mounts import MountPolicy, engine_sockets
-from pipeline.containers.namespaces import first_of
+from pipeline.containers.namespaces import children
 from pipeline.containers.ownership import default_user, give, parse_user
 from pipeline.containers.process import Launch, ProcessEngine, RunningProcess
 from pipeline.containers.processes import TOKEN_VARIABLE, ProcessRecord, members
@@ -32,8 +32,6 @@ from pipeline.containers.threads import in_thread
 #: What its own first process in a container needs of the limit on processes.
 _OWN_THREADS = 16
 _LEAST_MEMORY_MIB = 6
-#: Seconds that an archive may take to unpack.
-_UNPACKING = 3600
 #: Before the name of a variable that Apptainer sets for the command.
 _GIVEN = "APPTAINERENV_"
 #: Names that its shell, which sets the environment, can set.
@@ -104,6 +102,7 @@ class ApptainerEngine(ProcessEngine):
 
     async def image_id(self, image: str | None) -> str | None:
         """See Engine; ImageFolder says what it is."""
+        self._find_program()
         return await in_thread(lambda: self._images.identity(self._images.find(image)))
 
     async def load(self, archive: Path, image: str) -> None:
@@ -168,7 +167,7 @@ class ApptainerEngine(ProcessEngine):
         return self._images.known_as(spec.image, spec.image_id)
 
     def _launch_of(self, spec: RunSpec, extra: Mapping[str, str]) -> Launch:
-        image = self._image(spec)
+        program, image = self._find_program(), self._image(spec)
         if not spec.argv:
             raise EngineError("no command", NOT_FOUND)
         if spec.network not in self._networks:
@@ -176,7 +175,7 @@ class ApptainerEngine(ProcessEngine):
         if re.search(r"[:,\n]", str(spec.working_dir)):
             raise RefusedError(f"{spec.working_dir} can't be a container's working directory: it has one of : and ,")
         user = parse_user(spec.user or str(self._user))
-        program, files = self._find_program(), self._files()
+        files = self._files()
         given = {name: value for name, value in {**spec.env, **extra}.items() if _can_be_set(name)}
         return Launch(
             argv=[*_enclosed(spec, files, user), program, *self._options(spec, files, user), str(image), *spec.argv],
@@ -219,39 +218,19 @@ class ApptainerEngine(ProcessEngine):
         return [*notes, *([f"left out of the environment: {', '.join(left_out)}"] if left_out else [])]
 
     def _load(self, archive: Path, image: str) -> None:
-        if is_sif(archive):
-            self._images.keep(image, digest_of(archive), lambda path: shutil.copyfile(archive, path))
-            return
-        found = image_in(archive, image)
-        source = f"docker-archive:{archive.absolute()}" + (f":{found.reference}" if found.reference else "")
-
-        def make(path: Path) -> None:
-            self._unpack(source, path)
-            (path / IDENTITY_FILE).write_text(f"{found.identity}\n")
-
-        self._images.keep(image, found.identity, make)
-
-    def _unpack(self, source: str, path: Path) -> None:
         program = self._find_program()
+        # Given both, since there may be no home to keep anything in.
         env = {"PATH": f"{Path(program).parent}:{_PATH}", "APPTAINER_CONFIGDIR": str(self._files().config)}
-        # Beside the image: the system's own folder for such may be small.
-        env["APPTAINER_TMPDIR"] = str(path.parent)
-        line = [program, "--silent", "build", "--disable-cache", "--sandbox", str(path), source]
-        try:
-            done = subprocess.run(line, env=env, capture_output=True, timeout=_UNPACKING, check=False)
-        except subprocess.TimeoutExpired:
-            raise EngineError(f"{source} isn't unpacked after {_UNPACKING} s") from None
-        if done.returncode != 0:
-            raise EngineError(f"{source} can't be unpacked: {done.stderr.decode(errors='replace').strip()[-500:]}")
+        load(self._images, archive, image, program, env)
 
     def _reap(self, worker: str, holder: str) -> list[Orphan]:
         self._find_program()
         return super()._reap(worker, holder)
 
     def _end(self, record: ProcessRecord) -> bool:
-        # The container's first process may have ended, and be waited for by the one outside, which is stopped.
-        known = [first_of(record.pid), *members(record)] if record.pid else members(record)
-        groups = {group for pid in known for group in groups_of(pid)}
+        groups = {group for pid in members(record) for group in groups_of(pid)}
+        if record.pid:
+            groups |= {group for pid in children(record.pid) for group in groups_called(pid)}
         ended = super()._end(record)
         remove_groups(groups)
         return ended

@@ -1,11 +1,13 @@
 """Image archives, as `docker save` writes them: which image one holds."""
 
 import hashlib
+import io
 import json
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from pipeline.containers.errors import EngineError
 
@@ -16,10 +18,11 @@ _SIF_AT, _SIF = 32, b"SIF_MAGIC"
 
 @dataclass(frozen=True, slots=True)
 class ArchivedImage:
-    """The image's id, which Docker would call it by too, and what it is called in an archive that holds several."""
+    """The image's id, which Docker would call it by too, its entry in the manifest, and whether it is the only one."""
 
     identity: str
-    reference: str | None
+    entry: Mapping[str, Any]
+    alone: bool
 
 
 def is_sif(path: Path) -> bool:
@@ -38,9 +41,26 @@ def image_in(archive: Path, name: str) -> ArchivedImage:
             if len(found) != 1:
                 raise EngineError(f"{archive} holds {len(images)} images, and not one that is tagged {name}")
             digest = hashlib.sha256(_read(tar, found[0]["Config"])).hexdigest()
-    except (OSError, tarfile.TarError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, EOFError, tarfile.TarError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineError(f"{archive} is no image archive: {error}") from error
-    return ArchivedImage(f"sha256:{digest}", name if several else None)
+    return ArchivedImage(f"sha256:{digest}", found[0], not several)
+
+
+def extract(archive: Path, image: ArchivedImage, path: Path) -> None:
+    """Write an archive that has no other image; raises EngineError, and OSError for what can't be written."""
+    manifest = json.dumps([dict(image.entry)]).encode()
+    kept = {image.entry["Config"], *image.entry.get("Layers", ())}
+    try:
+        with tarfile.open(archive) as tar, tarfile.open(path, "w") as new:
+            named = tarfile.TarInfo("manifest.json")
+            named.size = len(manifest)
+            new.addfile(named, io.BytesIO(manifest))
+            for member in tar:
+                # Older ones have equal layers once, and links to it.
+                if member.name in kept or member.issym() or member.name.endswith("layer.tar"):
+                    new.addfile(member, tar.extractfile(member) if member.isreg() else None)
+    except (tarfile.TarError, EOFError) as error:
+        raise EngineError(f"{archive} is no image archive: {error}") from error
 
 
 def _read(tar: tarfile.TarFile, name: str) -> bytes:

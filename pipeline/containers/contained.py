@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.containers.cgroups import groups_of
+from pipeline.containers.cgroups import ROOT, groups_of
 from pipeline.containers.errors import ENGINE_FAILED, NOT_EXECUTABLE, NOT_FOUND
 from pipeline.containers.namespaces import first_of
 from pipeline.containers.outcome import Exit
@@ -161,6 +161,11 @@ class ContainedProcess(RunningProcess):
             self._inner = None
         remove_groups(self._groups)
         return [*self._notes, *notes]
+
+
+def groups_called(pid: int) -> list[Path]:
+    """Return the control groups that Apptainer made for a container with this first process, which may have ended."""
+    return [*ROOT.glob(f"*/apptainer/{pid}"), *ROOT.glob(f"apptainer/{pid}")]
 
 
 def remove_groups(groups: Iterable[Path]) -> None:

@@ -23,6 +23,9 @@ class EngineSettings:
     gpus: bool = False
     #: `uid:gid` of jobs; None: the worker's own, in containers of a worker that is root an unprivileged one.
     user: str | None = None
+    #: Apptainer's: the folder of its images (None: one below `state_dir`), its program, by path or name.
+    apptainer_images: Path | None = None
+    apptainer: str = "apptainer"
 
 
 class UnknownEngineError(ValueError):
@@ -30,35 +33,55 @@ class UnknownEngineError(ValueError):
 
 
 def engine(name: str, settings: EngineSettings) -> Engine:
-    """Return the engine; connects to nothing yet. Raises UnknownEngineError, naming those that there are."""
+    """Return the engine of this or another of its names; connects to nothing yet.
+
+    Raises UnknownEngineError, naming those that there are.
+    """
     try:
-        make = _ENGINES[name]
+        make = _ENGINES[canonical(name)]
     except KeyError:
         raise UnknownEngineError(f"no engine {name!r} (there are: {', '.join(sorted(_ENGINES))})") from None
     return make(settings)
 
 
 def engine_names() -> list[str]:
-    """Return the names that `engine` knows."""
+    """Return the engines' own names."""
     return sorted(_ENGINES)
+
+
+def canonical(name: str) -> str:
+    """Return an engine's own name for one that it is called by too; any other as it is."""
+    return _ALIASES.get(name, name)
+
+
+def names_of(name: str) -> tuple[str, ...]:
+    """Return all names of the engine with this one, its own first."""
+    own = canonical(name)
+    return (own, *(alias for alias, meant in _ALIASES.items() if meant == own))
 
 
 def _docker(settings: EngineSettings) -> Engine:
     # Only who uses Docker pays for its SDK.
     from pipeline.containers.docker import DockerEngine
 
-    return DockerEngine(**_enclosure(settings))
+    return DockerEngine(base_url=settings.url, **_enclosure(settings))
 
 
 def _podman(settings: EngineSettings) -> Engine:
     from pipeline.containers.podman import PodmanEngine
 
-    return PodmanEngine(**_enclosure(settings))
+    return PodmanEngine(base_url=settings.url, **_enclosure(settings))
+
+
+def _apptainer(settings: EngineSettings) -> Engine:
+    from pipeline.containers.apptainer import ApptainerEngine
+
+    images = settings.apptainer_images or settings.state_dir / "images"
+    return ApptainerEngine(settings.state_dir, images, program=settings.apptainer, **_enclosure(settings))
 
 
 def _enclosure(settings: EngineSettings) -> dict[str, Any]:
     return {
-        "base_url": settings.url,
         "roots": settings.mount_roots,
         "writable_roots": settings.writable_roots,
         "networks": settings.networks,
@@ -67,7 +90,10 @@ def _enclosure(settings: EngineSettings) -> dict[str, Any]:
     }
 
 
+#: Apptainer's name before it was renamed; who still has programs of that name runs the same images by the same options.
+_ALIASES = {"singularity": "apptainer"}
 _ENGINES: Mapping[str, Callable[[EngineSettings], Engine]] = {
+    "apptainer": _apptainer,
     "docker": _docker,
     "podman": _podman,
     "noop": lambda _: NoopEngine(),

@@ -13,7 +13,7 @@ def first_of(maker: int) -> int:
     return next((pid for pid in _below(maker, _DEPTH) if _inner(pid) == 1), 0)
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
     """Return the pids of a process's children; none if it is gone."""
     found: list[int] = []
     with suppress(OSError):
@@ -37,6 +37,6 @@ def _inner(pid: int) -> int:
 def _below(pid: int, depth: int) -> Iterator[int]:
     if depth == 0:
         return
-    for child in _children(pid):
+    for child in children(pid):
         yield child
         yield from _below(child, depth - 1)

@@ -2,14 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.containers.docker import DockerEngine
+from pipeline.containers.factory import EngineSettings, engine
 from pipeline.containers.noop import NoopEngine
 from pipeline.containers.stop import Level, Stop
 from pipeline.statuses import Status
@@ -19,12 +19,21 @@ from pipeline.work.errors import Category
 from pipeline.work.place import Limits, Place
 from pipeline.work.worker_config import JobWorkerConfig
 from tests.integration.attempt_support import TASK, assert_closed, job, make_place, run
+from tests.integration.engine_support import ENCLOSING
 from tests.waiting import until
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return make_place(tmp_path)
+
+
+@pytest.fixture(params=ENCLOSING)
+async def enclosing(request: pytest.FixtureRequest, place: Place, tmp_path: Path) -> AsyncIterator[Place]:
+    """With each engine that encloses what it runs."""
+    made, _ = request.param(tmp_path, request)
+    yield replace(place, engine=made)
+    await made.close()
 
 
 async def test_a_command_that_succeeds_completes_the_job(place: Place) -> None:
@@ -168,9 +177,10 @@ async def test_no_attempt_uses_a_directory_twice(place: Place, monkeypatch: pyte
     assert not (second.job_dir / "left").exists()
 
 
-async def test_an_engine_that_does_not_answer_is_the_workers_fault(place: Place, tmp_path: Path) -> None:
-    engine = DockerEngine(base_url=f"unix://{tmp_path}/nothing.sock")
-    result = await run(job("pass", container_image_name="x"), replace(place, engine=engine))
+@pytest.mark.parametrize("name", ["docker", "podman", "apptainer"])
+async def test_an_engine_that_does_not_answer_is_the_workers_fault(place: Place, tmp_path: Path, name: str) -> None:
+    absent = EngineSettings(state_dir=tmp_path, url=f"unix://{tmp_path}/nothing.sock", apptainer=f"{tmp_path}/nothing")
+    result = await run(job("pass", container_image_name="x"), replace(place, engine=engine(name, absent)))
     assert (result.status, result.category) == (Status.FAILED, Category.WORKER)
     assert_closed(result, place)
 
@@ -186,23 +196,17 @@ async def test_noop_needs_no_command(place: Place) -> None:
     assert_closed(result, place)
 
 
-@pytest.mark.docker
-async def test_a_job_runs_in_its_image_with_what_it_may_see(
-    docker_engine: object, place: Place, tmp_path: Path
-) -> None:
-    data = tmp_path / "data"
-    data.mkdir()
+async def test_a_job_runs_in_its_image_with_what_it_may_see(enclosing: Place, tmp_path: Path) -> None:
+    data = tmp_path / "input"
     (data / "a").write_text("given")
-    engine = DockerEngine(roots=[data])
     document = job(
         params={"_command": "sh -c $script", "script": "cat /in/a; cat _job.json > copy; echo 1 > _context.json"},
         container_image_name="jobstream/busybox:1",
         container_mappings={str(data): ["/in", "ro"]},
     )
-    result = await run(document, replace(place, engine=engine))
-    await engine.close()
+    result = await run(document, enclosing)
     assert result.succeeded, result.traceback
-    path = assert_closed(result, place)
+    path = assert_closed(result, enclosing)
     assert (path / "_stdout.txt").read_text() == "given"
     assert str(result.container_image_id).startswith("sha256:")
     params = json.loads((path / "_docker_params.json").read_text())
@@ -210,21 +214,16 @@ async def test_a_job_runs_in_its_image_with_what_it_may_see(
     assert json.loads((path / "copy").read_text())["container_image_id"] == result.container_image_id
 
 
-@pytest.mark.docker
-async def test_memory_beyond_the_need_fails_the_job(docker_engine: object, place: Place) -> None:
-    engine = DockerEngine()
+async def test_memory_beyond_the_need_fails_the_job(enclosing: Place) -> None:
     document = job("b = bytearray(300 << 20)", container_image_name="jobstream/python:1", needs={"memory_mib": 64})
     document["params"]["_command"] = "python3 -c $script"
-    result = await run(document, replace(place, engine=engine))
-    await engine.close()
+    result = await run(document, enclosing)
     assert (result.category, result.oom, result.exit_code) == (Category.OOM, True, 137)
     assert result.job_info["memory_limit_mib"] == 64
     assert result.error == "memory limit of 64 MiB exceeded (exit code 137)"
 
 
-@pytest.mark.docker
-async def test_a_missing_image_or_refused_mount_is_a_failed_result(docker_engine: object, place: Place) -> None:
-    engine = DockerEngine()
+async def test_a_missing_image_or_refused_mount_is_a_failed_result(enclosing: Place) -> None:
     mounting = {"container_image_name": "jobstream/busybox:1", "container_mappings": {"/etc": "/x"}}
     for change, category, said in (
         ({"container_image_name": "jobstream/none:1"}, Category.IMAGE, "jobstream/none:1 isn't on this machine"),
@@ -233,11 +232,10 @@ async def test_a_missing_image_or_refused_mount_is_a_failed_result(docker_engine
     ):
         result = await run_attempt(
             job("pass", **change, job_id=f"fam-{len(said)}"),
-            replace(place, engine=engine),
+            enclosing,
             attempt=1,
             holder="w1:1:aa",
             task_id=TASK,
         )
         assert (result.status, result.category) == (Status.FAILED, category)
         assert said in str(result.error)
-    await engine.close()

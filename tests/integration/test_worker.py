@@ -22,6 +22,7 @@ from pipeline.messages.needs import Needs
 from pipeline.messages.report import COMPLETED, FAILED, PUBLISH, RELEASE, STARTED
 from pipeline.messages.status import Ended
 from pipeline.settings import KafkaSettings, Settings
+from tests.conftest import BUSYBOX, Apptainer
 from tests.integration.worker_support import LEASE, WORKER, Ledger, ledger, worker
 from tests.waiting import until
 
@@ -264,6 +265,27 @@ def test_a_killed_workers_container_is_ended_by_the_next(
     with played.worker(id=name, engine="docker") as process:
         holder = played.holder(process)
         assert docker_engine.containers.list(**labelled) == []
+        assert Ended("fa-1", 1) in next(status for status in played.statuses if status.holder == holder).ended
+        played.grant(holder, "fb-1", job | {"params": {"_command": "true"}})
+        assert played.result("fb-1", COMPLETED)["job_info"]["status"] == 0
+
+
+def test_a_worker_with_apptainer_offers_it_and_ends_what_a_killed_one_left(
+    played: Ledger, apptainer_engine: Apptainer, tmp_path: Path
+) -> None:
+    name = f"{WORKER}-{uuid.uuid4().hex[:8]}"
+    settings = {"apptainer": apptainer_engine.program, "apptainer_images": str(apptainer_engine.images)}
+    job = {"container_image_name": BUSYBOX, "params": {"_command": "sleep 300"}}
+    with played.worker(id=name, engine="singularity", **settings) as process:
+        holder = played.holder(process)
+        assert played.statuses[-1].engines == ("apptainer", "singularity")
+        played.grant(holder, "fa-1", job)
+        inside = pid_in(Path(until(lambda: list((tmp_path / "home/work").glob("jobs/**/_pid")), what="a pid")[0]))
+        process.kill()
+    assert not is_gone(inside)
+    with played.worker(id=name, engine="apptainer", **settings) as process:
+        holder = played.holder(process)
+        assert is_gone(inside)
         assert Ended("fa-1", 1) in next(status for status in played.statuses if status.holder == holder).ended
         played.grant(holder, "fb-1", job | {"params": {"_command": "true"}})
         assert played.result("fb-1", COMPLETED)["job_info"]["status"] == 0

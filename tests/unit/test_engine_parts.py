@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.containers.errors import RefusedError
-from pipeline.containers.factory import EngineSettings, UnknownEngineError, engine, engine_names
+from pipeline.containers.factory import EngineSettings, UnknownEngineError, engine, engine_names, names_of
 from pipeline.containers.frames import Demultiplexer
 from pipeline.containers.mounts import MountPolicy
 from pipeline.containers.options import Options
@@ -147,8 +147,14 @@ def test_a_tail_is_of_regular_files_only(tmp_path: Path) -> None:
 
 
 def test_an_unknown_engine_is_refused_with_the_names_that_there_are(tmp_path: Path) -> None:
-    with pytest.raises(UnknownEngineError, match=r"'rkt' \(there are: docker, noop, podman, process\)"):
+    with pytest.raises(UnknownEngineError, match=r"'rkt' \(there are: apptainer, docker, noop, podman, process\)"):
         engine("rkt", EngineSettings(state_dir=tmp_path))
+
+
+def test_singularity_is_another_name_of_apptainer(tmp_path: Path) -> None:
+    assert engine("singularity", EngineSettings(state_dir=tmp_path)).name == "apptainer"
+    assert names_of("singularity") == names_of("apptainer") == ("apptainer", "singularity")
+    assert names_of("docker") == ("docker",)
 
 
 def test_each_engine_is_called_what_the_factory_calls_it(tmp_path: Path) -> None:
