@@ -1,10 +1,12 @@
 """Places to run commands in, with an engine each, for the tests of engines."""
 
 import asyncio
+import json
+import subprocess
 import sys
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from pipeline.containers.outcome import Outcome
 from pipeline.containers.podman import PodmanEngine
 from pipeline.containers.process import ProcessEngine
 from pipeline.containers.spec import Labels, RunSpec
-from tests.conftest import Apptainer
+from tests.conftest import PROJECT, Apptainer
 from tests.waiting import until
 
 IMAGE, PYTHON_IMAGE = "jobstream/busybox:1", "jobstream/python:1"
@@ -37,6 +39,35 @@ while not os.path.exists("child"):
     time.sleep(0.01)
 print("up", flush=True)
 time.sleep(300)
+"""
+#: A command with a child, each of which says what signals it got, and ends a while after the first.
+PAIR = """
+import os, signal, subprocess, sys, time
+name = sys.argv[1] if len(sys.argv) > 1 else "parent"
+got = []
+signal.signal(signal.SIGTERM, lambda number, _: got.append(number) or os.write(1, f"{name}-{number}\\n".encode()))
+if name == "parent":
+    child = subprocess.Popen([sys.executable, "-c", os.environ["PAIR"], "child"])
+os.write(1, b"up\\n")
+while not got:
+    time.sleep(0.05)
+time.sleep(0.5)
+if name == "parent":
+    child.wait()
+"""
+#: Runs a command as a worker would that is killed in the middle of it.
+ELSEWHERE = """
+import asyncio, json, sys
+from pathlib import Path
+from pipeline.containers.factory import EngineSettings, engine
+from pipeline.containers.spec import Labels, RunSpec
+
+said = json.loads(sys.argv[1])
+paths = {name: Path(said["spec"].pop(name)) for name in ("working_dir", "stdout", "stderr")}
+spec = RunSpec(**said["spec"], **paths, labels=Labels(**said["labels"]))
+settings = {name: Path(path) for name, path in said["settings"].items()}
+settings["apptainer"] = str(settings["apptainer"])
+asyncio.run(engine(said["engine"], EngineSettings(**settings)).run(spec))
 """
 
 
@@ -96,6 +127,8 @@ ENCLOSING = [
     pytest.param(podman_engine_of, id="podman", marks=pytest.mark.docker),
     pytest.param(apptainer_engine_of, id="apptainer", marks=pytest.mark.docker),
 ]
+#: Those of them that allow a command no namespaces of its own; Podman's profile of system calls does.
+CONFINING = [one for one in ENCLOSING if one.id != "podman"]
 ENGINES = [pytest.param(process_engine, id="process"), *ENCLOSING]
 
 
@@ -115,6 +148,22 @@ def left_of(engine: Engine, outcome: Outcome, work: Path) -> list[object]:
     assert isinstance(engine, ApptainerEngine)
     mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if str(engine._state_dir) in line]
     return [*engine._state_dir.glob("*.json"), *cgroups.ROOT.glob(f"**/apptainer/{outcome.pid}"), *mounts]
+
+
+def run_elsewhere(bench: Bench, spec: RunSpec) -> subprocess.Popen[bytes]:
+    """Have another process run a command by an engine like this."""
+    engine = bench.engine
+    settings = {"state_dir": str(bench.root / "state"), "apptainer": "apptainer"}
+    if isinstance(engine, ApptainerEngine):
+        settings |= {"apptainer_images": str(engine._images.folder), "apptainer": engine._program}
+    paths = {name: str(getattr(spec, name)) for name in ("working_dir", "stdout", "stderr")}
+    said = {
+        "engine": engine.name,
+        "settings": settings,
+        "labels": asdict(spec.labels),
+        "spec": {"argv": spec.argv, "image": spec.image, "grace": spec.grace, **paths},
+    }
+    return subprocess.Popen([sys.executable, "-c", ELSEWHERE, json.dumps(said)], cwd=PROJECT)
 
 
 async def shown(condition: Callable[[], Any]) -> Any:

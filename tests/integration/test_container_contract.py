@@ -10,7 +10,7 @@ from pipeline.containers.base import Engine
 from pipeline.containers.errors import RefusedError
 from pipeline.containers.options import Options
 from pipeline.containers.spec import Mount
-from tests.integration.engine_support import ENCLOSING, Bench, allowing, left_of, read
+from tests.integration.engine_support import CONFINING, ENCLOSING, Bench, allowing, left_of, read
 
 Maker = Callable[[Path, pytest.FixtureRequest], tuple[Engine, str]]
 
@@ -107,6 +107,36 @@ async def test_the_command_has_no_privileges(enclosed: Bench) -> None:
     facts = dict(zip(status[::2], status[1::2], strict=True))
     assert all(int(facts[name], 16) == 0 for name in ("CapEff:", "CapPrm:", "CapBnd:"))
     assert (facts["NoNewPrivs:"], facts["Seccomp:"]) == ("1", "2")
+
+
+@pytest.mark.parametrize("enclosed", CONFINING, indirect=True)
+async def test_the_command_can_make_no_namespaces(enclosed: Bench) -> None:
+    # In one of users it would have all capabilities again.
+    script = """
+import ctypes
+call = ctypes.CDLL(None, use_errno=True).syscall
+USER = 0x10000000
+clone3 = (ctypes.c_uint64 * 8)(USER, 0, 0, 0, 17)
+print(call(272, USER), ctypes.get_errno(), call(56, USER | 17, 0, 0, 0, 0), ctypes.get_errno())
+print(call(435, clone3, ctypes.sizeof(clone3)), ctypes.get_errno())
+"""
+    spec = enclosed.py(script)
+    assert (await enclosed.engine.run(spec)).succeeded
+    assert read(spec)[0].split() == [b"-1", b"1", b"-1", b"1", b"-1", b"38"]
+
+
+async def test_tmp_is_half_as_large_as_the_memory(enclosed: Bench) -> None:
+    spec = enclosed.sh("dd if=/dev/zero of=/tmp/x bs=1M count=40 || ls -l /tmp/x", memory_mib=64)
+    assert (await enclosed.engine.run(spec)).succeeded
+    assert b"No space left" in read(spec)[1]
+    assert str(32 << 20).encode() in read(spec)[0]
+
+
+async def test_the_images_environment_is_there_and_gives_way(enclosed: Bench) -> None:
+    script = "import os; print(*(os.environ[name] for name in ('LANG', 'PYTHONPATH', 'PYTHONDONTWRITEBYTECODE')))"
+    spec = enclosed.py(script, env={"PYTHONPATH": "/mine"})
+    assert (await enclosed.engine.run(spec)).succeeded
+    assert read(spec)[0].split() == [b"C.UTF-8", b"/mine", b"1"]
 
 
 async def test_processes_are_limited(enclosed: Bench) -> None:

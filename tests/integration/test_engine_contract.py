@@ -1,6 +1,7 @@
 """What every engine promises, run against each of them."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,13 @@ from tests.integration.engine_support import (
     ENGINES,
     LABELS,
     LATER,
+    PAIR,
     STUBBORN,
     WORKER,
     Bench,
     descendants_in,
     read,
+    run_elsewhere,
     shown,
 )
 
@@ -98,6 +101,23 @@ async def test_the_workers_environment_stays_with_the_worker(bench: Bench, monke
     assert names.difference(*own) - {"LC_CTYPE"} == {"GIVEN", "HOME", "LANG", "PATH"}
 
 
+async def test_values_of_the_environment_arrive_as_they_are(bench: Bench) -> None:
+    value = "two\nlines, $(id) `id` $HOME \\ \"quoted\" 'ü'"
+    spec = bench.py("import os, sys; sys.stdout.buffer.write(os.environb[b'GIVEN'])", env={"GIVEN": value})
+    assert (await bench.engine.run(spec)).succeeded
+    assert read(spec)[0].decode() == value
+
+
+async def test_what_a_command_makes_belongs_to_its_user(bench: Bench) -> None:
+    uid, gid = (20001, 20002) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    spec = bench.sh("id -u; id -g; echo x > made; mkdir sub", user=f"{uid}:{gid}")
+    assert (await bench.engine.run(spec)).succeeded
+    assert read(spec)[0].split() == [b"%d" % uid, b"%d" % gid]
+    for name in ("made", "sub"):
+        made = (spec.working_dir / name).stat()
+        assert (made.st_uid, made.st_gid) == (uid, gid)
+
+
 async def test_a_soft_limit_lets_the_command_tidy_up(bench: Bench) -> None:
     spec = bench.sh("trap 'echo tidied; exit 9' TERM; sleep 300", soft_time_limit=1.0, time_limit=60.0)
     outcome = await bench.engine.run(spec)
@@ -141,6 +161,15 @@ async def test_a_stop_ends_a_command_by_sigterm(bench: Bench) -> None:
     assert pids == [outcome.pid]
     assert outcome.pid > 0
     assert read(spec)[0] == b"up\nbye\n"
+
+
+async def test_a_stop_tells_each_process_of_the_command_once(bench: Bench) -> None:
+    spec, stop = bench.py(PAIR, grace=60.0, env={"PAIR": PAIR}), Stop()
+    run = asyncio.create_task(bench.engine.run(spec, stop))
+    await shown(lambda: spec.stdout.exists() and spec.stdout.read_bytes().count(b"up\n") == 2)
+    stop.request()
+    assert (await run).exit_code == 0
+    assert sorted(read(spec)[0].split()) == [b"child-15", b"parent-15", b"up", b"up"]
 
 
 async def test_a_stop_kills_a_command_that_ignores_it(bench: Bench) -> None:
@@ -187,9 +216,10 @@ async def test_a_command_that_is_no_program_is_an_error(bench: Bench) -> None:
     assert "data.txt" in str(outcome.error)
 
 
-async def test_an_own_exit_code_of_127_is_no_engine_error(bench: Bench) -> None:
-    outcome = await bench.engine.run(bench.sh("echo tini >&2; exit 127"))
-    assert (outcome.exit_code, outcome.error) == (127, None)
+@pytest.mark.parametrize("code", [126, 127, 255])
+async def test_an_own_exit_code_is_no_engine_error(bench: Bench, code: int) -> None:
+    outcome = await bench.engine.run(bench.sh(f"echo tini >&2; exit {code}"))
+    assert (outcome.exit_code, outcome.error) == (code, None)
 
 
 async def test_a_working_directory_that_is_gone_is_an_error(bench: Bench) -> None:
@@ -225,6 +255,19 @@ async def test_what_an_earlier_holder_left_is_reaped_and_named(bench: Bench) -> 
     assert await bench.engine.reap_orphans(WORKER, LATER) == []
     await left.wait()
     await left.finish()
+
+
+async def test_what_a_killed_worker_left_is_reaped(bench: Bench) -> None:
+    spec = bench.py(STUBBORN)
+    worker = run_elsewhere(bench, spec)
+    try:
+        await shown(lambda: spec.stdout.exists() and spec.stdout.read_bytes())
+    finally:
+        worker.kill()
+        worker.wait()
+    assert descendants_in(spec.working_dir)
+    assert [orphan.working_dir for orphan in await bench.engine.reap_orphans(WORKER, LATER)] == [spec.working_dir]
+    assert await shown(lambda: not descendants_in(spec.working_dir))
 
 
 async def test_what_ended_leaves_no_orphan(bench: Bench) -> None:

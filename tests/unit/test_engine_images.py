@@ -1,0 +1,183 @@
+"""Images that are files: which names lead where, what they are told apart by, and what archives hold."""
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.containers.archives import extract, image_in, is_sif
+from pipeline.containers.errors import EngineError, RefusedError
+from pipeline.containers.images import IDENTITY_FILE, ImageFolder
+from pipeline.containers.seccomp import profile
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> ImageFolder:
+    folder = tmp_path / "images"
+    (folder / "a").mkdir(parents=True)
+    (folder / "a/b:1.sif").write_bytes(b"first")
+    (folder / "root").mkdir()
+    (tmp_path / "outside.sif").write_bytes(b"outside")
+    return ImageFolder(folder)
+
+
+def test_a_name_is_a_file_or_a_directory_of_the_folder(images: ImageFolder) -> None:
+    folder = images.folder
+    assert images.find("a/b:1") == images.find("a/b:1.sif") == images.find(f"{folder}/a/b:1.sif")
+    assert images.find("root") == folder / "root"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../outside.sif",
+        "../outside",
+        "a/../../outside",
+        "a/..",
+        "{tmp}/outside.sif",
+        "{tmp}/images/../outside.sif",
+        "{tmp}/images",
+        "link",
+        "folder/outside",
+        "--writable",
+        "docker://busybox",
+        "a//b:1",
+        "a/b:1\n",
+        ".hidden",
+        "/etc",
+        "a\0b",
+    ],
+)
+def test_what_is_not_in_the_folder_is_refused(images: ImageFolder, tmp_path: Path, name: str) -> None:
+    (images.folder / "link").symlink_to(tmp_path / "outside.sif")
+    (images.folder / "folder").symlink_to(tmp_path)
+    with pytest.raises(RefusedError):
+        images.find(name.format(tmp=tmp_path))
+
+
+@pytest.mark.parametrize("name", ["a/b:2", "none", None, "", "a/b:1/c"])
+def test_an_image_that_is_not_there_is_named(images: ImageFolder, name: str | None) -> None:
+    with pytest.raises(EngineError, match=f"container image {name} isn't on this machine" if name else "no container"):
+        images.find(name)
+
+
+def test_a_file_is_told_by_its_digest_and_read_again_only_once_it_changed(images: ImageFolder) -> None:
+    path = images.find("a/b:1")
+    first = images.identity(path)
+    assert first == digest(b"first")
+    kept = path.stat()
+    path.write_bytes(b"other")
+    os.utime(path, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+    assert images.identity(path) == first
+    os.utime(path, ns=(kept.st_atime_ns, kept.st_mtime_ns + 1))
+    assert images.identity(path) != first
+
+
+def test_a_directory_is_told_by_what_it_was_made_from_or_else_by_its_place(images: ImageFolder) -> None:
+    root = images.find("root")
+    assert images.identity(root).startswith("directory:")
+    (root / IDENTITY_FILE).write_text("sha256:abc\n")
+    assert images.identity(root) == "sha256:abc"
+
+
+def test_what_is_kept_under_a_name_gives_way_to_another_and_stays_where_it_was(images: ImageFolder) -> None:
+    images.keep("new/x:1", "sha256:1", lambda path: path.write_text("one"))
+    first = images.find("new/x:1")
+    images.keep("new/x:1", "sha256:2", lambda path: path.write_text("two"))
+    assert (first.read_text(), images.find("new/x:1").read_text()) == ("one", "two")
+
+
+def test_what_is_kept_already_is_not_made_again(images: ImageFolder) -> None:
+    images.keep("x", "sha256:1", lambda path: path.write_text("one"))
+
+    def never(_: Path) -> None:
+        raise AssertionError("made again")
+
+    images.keep("y", "sha256:1", never)
+    assert images.find("y") == images.find("x")
+
+
+def test_an_image_that_can_not_be_made_leaves_nothing(images: ImageFolder) -> None:
+    def broken(path: Path) -> None:
+        path.mkdir()
+        (path / "half").touch()
+        raise EngineError("no")
+
+    with pytest.raises(EngineError, match="no"):
+        images.keep("x", "sha256:1", broken)
+    assert list((images.folder / ".images").iterdir()) == []
+    with pytest.raises(EngineError):
+        images.find("x")
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "-x", ""])
+def test_nothing_is_kept_under_a_bad_name(images: ImageFolder, name: str) -> None:
+    with pytest.raises(RefusedError):
+        images.keep(name, "sha256:1", lambda path: path.write_text("one"))
+
+
+def digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def archive(path: Path, *tags: list[str], manifest: bytes | None = None) -> Path:
+    """Write an archive of images, one for each list of tags, whose configurations are their tags."""
+    images = [{"Config": f"{number}.json", "RepoTags": names, "Layers": []} for number, names in enumerate(tags)]
+    files = {f"{number}.json": json.dumps(names).encode() for number, names in enumerate(tags)}
+    files["manifest.json"] = json.dumps(images).encode() if manifest is None else manifest
+    with tarfile.open(path, "w") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return path
+
+
+def test_the_only_image_of_an_archive_is_meant_whatever_it_is_called(tmp_path: Path) -> None:
+    found = image_in(archive(tmp_path / "x.tar", ["other:1"]), "mine:1")
+    assert found.alone
+    assert found.identity == digest(b'["other:1"]')
+
+
+def test_of_several_images_the_tagged_one_is_meant(tmp_path: Path) -> None:
+    several = archive(tmp_path / "x.tar", ["a:1"], ["b:1", "c:1"])
+    found = image_in(several, "c:1")
+    assert not found.alone
+    extract(several, found, tmp_path / "single.tar")
+    assert image_in(tmp_path / "single.tar", "any") == replace(found, alone=True)
+    with pytest.raises(EngineError, match="holds 2 images, and not one that is tagged d:1"):
+        image_in(several, "d:1")
+
+
+@pytest.mark.parametrize("manifest", [b"", b"[", b"{}", b"[1]", b"null", b'[{"Config": "none"}]', b"[{}]"])
+def test_a_malformed_archive_is_an_error(tmp_path: Path, manifest: bytes) -> None:
+    with pytest.raises(EngineError):
+        image_in(archive(tmp_path / "x.tar", ["a"], manifest=manifest), "a")
+
+
+def test_what_is_no_archive_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"no archive")
+    with pytest.raises(EngineError, match="is no image archive"):
+        image_in(tmp_path / "x", "a")
+    with pytest.raises(EngineError, match="is no image archive"):
+        image_in(tmp_path / "none", "a")
+
+
+def test_a_sif_file_is_known_by_what_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"#!/usr/bin/env run-singularity\n".ljust(32, b"\0") + b"SIF_MAGIC\x0001\0")
+    (tmp_path / "y.sif").write_bytes(b"SIF_MAGIC")
+    assert is_sif(tmp_path / "x")
+    assert not is_sif(tmp_path / "y.sif")
+
+
+def test_the_profile_refuses_what_gives_privileges_and_allows_what_is_new() -> None:
+    made = json.loads(profile())
+    refused = {name for rule in made["syscalls"] if not rule["args"] for name in rule["names"]}
+    assert {"mount", "unshare", "setns", "clone3", "ptrace", "bpf", "keyctl", "io_uring_setup"} <= refused
+    assert made["defaultAction"] == "SCMP_ACT_ALLOW"
+    assert not {"clone", "openat", "execve", "rseq", "statx", "futex"} & refused
