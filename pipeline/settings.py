@@ -229,6 +229,11 @@ class ImageSettings(_Section):
     folder: Path | None = Field(None, description="what workers of one engine share about images; none: HOME/images")
     max_mib: int = Field(102_400, ge=1, description="MiB that an image's archive may have")
     timeout: float = Field(3000.0, gt=0, description="s that a job's images may take, waiting for others included")
+    keep_mib: int = Field(
+        51_200,
+        ge=0,
+        description="MiB of images loaded for jobs that stay in the engine, the least used go; 0: all stay",
+    )
     need_digest: bool = Field(False, description="load no archive whose URL lacks #sha256=…")
 
 

@@ -79,6 +79,7 @@ class EngineWork:
         orphans = await self._place.engine.reap_orphans(self._place.worker, self._holder)
         await in_thread(self._close_leftovers)
         await in_thread(self._preparing.sweep)
+        await self._images.sweep()
         if self._shelf is not None:
             await in_thread(self._shelf.sweep)
         return [(orphan.job, orphan.attempt) for orphan in orphans]
@@ -87,7 +88,7 @@ class EngineWork:
         """See Work."""
         documents: list[dict[str, Any]] = []
         provenance: dict[str, Any] = {}
-        preparing = self._preparing.of(assignment.document)
+        preparing, images = self._preparing.of(assignment.document), self._images.of(assignment.job_id)
         observer = self._logs.of(assignment.job_id, assignment.attempt)
         triage = Triage(self._triage, assignment.attempt, assignment.holder, may_publish)
 
@@ -109,7 +110,7 @@ class EngineWork:
                 task_id=str(assignment.document.get("task_id") or task_id(assignment.job_id, assignment.attempt)),
                 stop=stop,
                 announce=announce,
-                supply=self._images.of(assignment.job_id),
+                supply=images.supply,
                 prepare=preparing.prepare,
                 publish=make_visible if self._shelf is not None and preparing.publishes else None,
                 pre=preparing.pre,
@@ -118,6 +119,7 @@ class EngineWork:
             )
         finally:
             observer.ended()
+            images.close()
         report = result.report()
         report["job_info"] = preparing.told(report["job_info"])
         metrics = report["job_info"]["metrics"]

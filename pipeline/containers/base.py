@@ -118,6 +118,17 @@ class Engine(ABC):
         """
         raise EngineError(f"the {self.name} engine has no images to load: {archive}")
 
+    async def unload(self, image: str, image_id: str) -> bool:
+        """Take back what `load` did, unless the name stands for another image by now; False if that one is in use.
+
+        Raises EngineError.
+        """
+        return True
+
+    async def size(self, image: str) -> int:
+        """Return the bytes that an image takes, 0 where the engine doesn't say; raises EngineError."""
+        return 0
+
     def describe(self, spec: RunSpec) -> dict[str, object]:
         """Return the container's parameters for `_docker_params.json` (spec §3.4); empty without a container."""
         return {}

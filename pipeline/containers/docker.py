@@ -116,6 +116,14 @@ class DockerEngine(Engine):
         """See Engine: one image of the archive is loaded, and gets no name but this one."""
         await in_thread(self._images.load, archive, image)
 
+    async def unload(self, image: str, image_id: str) -> bool:
+        """See Engine."""
+        return await in_thread(self._images.unload, image, image_id)
+
+    async def size(self, image: str) -> int:
+        """See Engine: the layers that it shares with others included."""
+        return await in_thread(self._images.size, image)
+
     async def close(self) -> None:
         """See Engine."""
         await super().close()

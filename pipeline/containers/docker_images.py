@@ -12,6 +12,7 @@ from docker.models.images import Image
 from pipeline.containers.archive import ArchiveError, ImageArchive, repository_and_tag
 from pipeline.containers.errors import EngineError, UnavailableError
 
+_CONFLICT = 409
 #: What an engine says when it isn't the image's fault.
 _ITS_OWN = ("no space left on device", "disk quota exceeded", "read-only file system")
 
@@ -51,6 +52,31 @@ class DockerImages:
             raise type(error)(f"image {image}: {error}") from error
         except (DockerException, requests.RequestException, OSError) as error:
             raise self._failed(image, error) from error
+
+    def unload(self, image: str, image_id: str) -> bool:
+        """See Engine."""
+        client = self._clients()[0]
+        try:
+            if str(client.images.get(image).id) == image_id:
+                # a name is taken away; the image goes with its last one
+                client.images.remove(image)
+            return True
+        except ImageNotFound:
+            return True
+        except APIError as error:
+            if error.status_code == _CONFLICT or "in use" in str(error.explanation):
+                return False
+            raise self._failed(image, error) from error
+        except (DockerException, requests.RequestException) as error:
+            raise self._failed(image, error) from error
+
+    def size(self, image: str) -> int:
+        """See Engine."""
+        try:
+            size = self._clients()[0].images.get(image).attrs.get("Size")
+        except (DockerException, requests.RequestException) as error:
+            raise self._failed(image, error) from error
+        return size if isinstance(size, int) else 0
 
     def _loaded(self, archive: ImageArchive) -> Image:
         quick, patient = self._clients()
@@ -95,9 +121,3 @@ def is_qualified(image: str) -> bool:
     """
     first, slash, _ = image.partition("/")
     return bool(slash) and ("." in first or ":" in first)
-
-
-def size_of(attributes: dict[str, Any]) -> int:
-    """Return the bytes of an image that an engine tells of."""
-    size = attributes.get("Size")
-    return size if isinstance(size, int) else 0

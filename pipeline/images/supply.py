@@ -3,16 +3,17 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.containers.base import Engine
 from pipeline.containers.errors import EngineError, UnavailableError
 from pipeline.containers.threads import in_thread
+from pipeline.images import keeping
 from pipeline.images.errors import ImageError
-from pipeline.images.shelf import Loaded, Shelf
+from pipeline.images.shelf import Loaded, Shelf, Use
 from pipeline.images.wanted import Wanted
 from pipeline.inputs import checksums
 from pipeline.inputs.errors import InputError
@@ -20,6 +21,8 @@ from pipeline.inputs.gauge import Gauge
 from pipeline.inputs.localize import Localizer
 from pipeline.inputs.patience import Patience
 from pipeline.inputs.request import Input
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +34,13 @@ _FIRST, _LONGEST = 0.05, 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """`seconds` that all images of an attempt may take, `size` in bytes of an archive; whether it needs a digest."""
+    """`seconds` that all images of an attempt may take, `size` in bytes of an archive; whether one needs a digest."""
 
     seconds: float = 3000.0
     size: int = 100 << 30
     need_digest: bool = False
+    #: Bytes of loaded images that stay in the engine; 0: all.
+    keep: int = 0
 
 
 class Supply:
@@ -48,8 +53,10 @@ class Supply:
         self._terms = terms
         self._loading: set[asyncio.Future[str]] = set()
 
-    async def bring(self, job: str, images: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    async def bring(self, job: str, images: Sequence[Mapping[str, Any]], uses: list[Use]) -> list[dict[str, Any]]:
         """Make images known, one after the other, and say of each its `name` and `id`.
+
+        None of them is removed until what is added to `uses` is closed.
 
         Each is the container fields of a job, or an entry of its `dependency_images`. One that had to be brought has
         `loaded`, `bytes` (of its archive), `sha256` and `duration` (s) too. Raises ImageError, UnavailableError where
@@ -58,18 +65,23 @@ class Supply:
         wanted = [Wanted.of(fields) for fields in images]
         try:
             async with asyncio.timeout(self._terms.seconds):
-                return [await self._present(one, job) for one in wanted]
+                return [await self._present(one, job, uses) for one in wanted]
         except TimeoutError as error:
             names = ", ".join(one.name for one in wanted)
             raise ImageError(f"image {names}: not there in {self._terms.seconds:g} s") from error
 
-    async def _present(self, wanted: Wanted, job: str) -> dict[str, Any]:
+    async def sweep(self) -> None:
+        """Remove what is too much, and what was forgotten; what can't be removed stays."""
+        await keeping.sweep(self._engine, self._folder, self._terms.keep)
+
+    async def _present(self, wanted: Wanted, job: str, uses: list[Use]) -> dict[str, Any]:
         began, start = time.time(), time.monotonic()
-        shelf = Shelf(self._folder, self._engine.store, wanted.name)
-        if found := await self._known(wanted, shelf):
-            return {"name": wanted.name, "id": found}
-        self._check(wanted)
+        shelf = Shelf.of(self._folder, self._engine.store, wanted.name)
         try:
+            uses.append(await _patiently(shelf.use))
+            if found := await self._known(wanted, shelf):
+                return {"name": wanted.name, "id": found}
+            self._check(wanted)
             await self._claim(shelf, wanted, job)
             if found := await self._known(wanted, shelf):
                 return {**_entry(wanted, found, start), "waited": True}
@@ -106,12 +118,9 @@ class Supply:
             raise ImageError(f"image {wanted.name}: this worker loads none without a digest: add #sha256=… to its URL")
 
     async def _claim(self, shelf: Shelf, wanted: Wanted, job: str) -> None:
-        pause = _FIRST
-        while not shelf.claim():
-            if pause == _FIRST:
-                log.info("job %s: image %s: another one brings it, waiting", job, wanted.name)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST)
+        if not shelf.claim():
+            log.info("job %s: image %s: another one brings it, waiting", job, wanted.name)
+            await _patiently(shelf.claim)
 
     async def _brought(self, wanted: Wanted, shelf: Shelf, job: str, start: float) -> dict[str, Any]:
         try:
@@ -130,13 +139,14 @@ class Supply:
         log.info("job %s: image %s: loaded as %s in %.1f s", job, wanted.name, image_id, made["duration"])
         return made
 
-    async def _load(self, wanted: Wanted, shelf: Shelf, size: int, sha256: str) -> str:
-        """Load what was brought, tell others, and return the image's id."""
+    async def _load(self, wanted: Wanted, shelf: Shelf, archive: int, sha256: str) -> str:
+        """Load what was brought, tell others, and return the image's id; what is too much by then goes."""
+        engine = self._engine
         try:
-            await self._engine.load(shelf.archive, wanted.name)
-            image_id = str(await self._engine.image_id(wanted.name))
-            shelf.note_loaded(Loaded(name=wanted.name, image_id=image_id, sha256=sha256, size=size))
-            return image_id
+            await engine.load(shelf.archive, wanted.name)
+            image_id = str(await engine.image_id(wanted.name))
+            size = await engine.size(wanted.name) or archive
+            shelf.note_loaded(Loaded(store=engine.store, name=wanted.name, image_id=image_id, sha256=sha256, size=size))
         except UnavailableError:
             raise
         except EngineError as error:
@@ -144,6 +154,8 @@ class Supply:
             raise ImageError(str(error)) from error
         finally:
             shelf.release()
+        await self.sweep()
+        return image_id
 
     def _ended(self, loading: "asyncio.Future[str]") -> None:
         self._loading.discard(loading)
@@ -180,6 +192,16 @@ class Supply:
             return brought.size, checksums.digest(target, "sha256", patience)
         except InputError as error:
             raise ImageError(str(error)) from error
+
+
+async def _patiently(attempt: Callable[[], T | None]) -> T:
+    """Try again until it gives something."""
+    pause = _FIRST
+    while True:
+        if got := attempt():
+            return got
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _LONGEST)
 
 
 def _entry(wanted: Wanted, image_id: str, start: float) -> dict[str, Any]:

@@ -34,7 +34,7 @@ async def main(name: str, home: Path, image: str, url: str) -> None:
     inputs = {"hosts": ("127.0.0.1",), "tries": 1, "cache_mib": 0}
     settings = Settings.model_validate({"home": home, "inputs": inputs})
     using = engine(name, EngineSettings(state_dir=home))
-    supply = Images(settings, using, Preparing(settings).localizer).of("fam-1")
+    supply = Images(settings, using, Preparing(settings).localizer).of("fam-1").supply
     try:
         made = await supply([{"container_image_name": image, "container_image_url": url}])
         print(json.dumps(dict(made[0])), flush=True)

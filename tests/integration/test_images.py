@@ -221,6 +221,28 @@ async def test_a_worker_may_insist_on_digests(host: Host) -> None:
     assert host.server.seen.bodies["/image.tar"] == 0
 
 
+async def test_images_that_were_not_used_for_longest_make_way(host: Host) -> None:
+    few = {"images": {"keep_mib": 5}}
+    names = [images.unique_name() for _ in range(4)]
+    fields = [
+        {"container_image_name": name, "container_image_url": host.offer(f"/{number}", name)[0], "settings": few}
+        for number, name in enumerate(names)
+    ]
+    assert (await host.run("true", **fields[0])).completed
+    stop = Stop()
+    running = asyncio.ensure_future(host.run("sleep 600", attempt=2, stop=stop, **fields[1]))
+    await asyncio.to_thread(until, lambda: host.has(names[1]))
+    assert (await host.run("true", attempt=3, **fields[0])).completed
+    assert (await host.run("true", attempt=4, **fields[2])).completed
+    assert [host.has(name) for name in names] == [False, True, True, False]
+    assert (await host.run("true", attempt=5, **fields[3])).completed
+    assert [host.has(name) for name in names] == [False, True, False, True]
+    stop.request(reason="enough")
+    await running
+    again = await host.run("true", attempt=6, **fields[0])
+    assert again.result["job_info"]["images"][0]["loaded"]
+
+
 @pytest.fixture
 def user(host: Host) -> Iterator[Any]:
     """Starts processes that want an image."""
