@@ -49,3 +49,11 @@ async def test_a_report_has_the_products_latencies_and_the_product_the_time_of_i
     (prov,) = (tmp_path / "home" / "products").rglob("publish.prov_es.json")
     (activity,) = orjson.loads(prov.read_bytes())["activity"].values()
     assert activity["prov:startTime"] == info["cmd_start"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"datasets": [{"ipath": "x"}]}'])
+def test_a_wrong_rules_file_keeps_a_worker_from_starting(tmp_path: Path, text: str) -> None:
+    (tmp_path / "datasets.json").write_text(text)
+    worker = {"id": "w1", "datasets_file": tmp_path / "datasets.json"}
+    with pytest.raises(ValueError, match=r"datasets\.json"):
+        EngineWork(Settings.model_validate({"home": tmp_path / "home", "worker": worker}), "w1:1:aa")
