@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.containers.process import ProcessEngine
 from pipeline.messages.report import COMPLETED, FAILED
+from tests.integration.engine_support import Bench
 from tests.integration.hostile_support import Arena, arena
 from tests.integration.worker_support import ledger
 
@@ -91,6 +93,14 @@ def test_a_job_beside_one_that_fills_the_disk_has_a_result_too(hostile: Arena) -
     assert beside["kind"] in (COMPLETED, FAILED)
     assert hostile.end(filling)["kind"] == FAILED
     hostile.assert_unharmed()
+
+
+async def test_a_run_that_can_not_be_recorded_is_not_its_commands_fault(tmp_path: Path) -> None:
+    (tmp_path / "state").touch()
+    bench = Bench(ProcessEngine(tmp_path / "state"), tmp_path, "")
+    outcome = await bench.engine.run(bench.sh("true"))
+    assert (outcome.ran, outcome.engine_failed) == (False, True)
+    assert "can't be recorded" in str(outcome.error)
 
 
 def test_the_temporary_folder_of_a_container_is_bounded(hostile: Arena) -> None:
