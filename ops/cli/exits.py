@@ -5,7 +5,7 @@
 
 #: Done.
 OK = 0
-#: The job failed or was revoked, a request was refused, something doesn't run.
+#: The job failed or was revoked, a request was refused, something doesn't run, differs or doesn't hold.
 FAILED = 1
 #: The command line, a file or a setting is wrong.
 USAGE = 2

@@ -29,6 +29,6 @@ class _Lines:
         self._next = time.monotonic() + _PATIENCE
 
     def tell(self, what: str, done: int, total: int) -> None:
-        if time.monotonic() >= self._next and done < total:
+        if time.monotonic() >= self._next and 0 < done < total:
             self._next = time.monotonic() + _EVERY
             print(f"{what}: {done:,} of {total:,} records", file=sys.stderr, flush=True)

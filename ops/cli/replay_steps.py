@@ -95,13 +95,12 @@ def _lines(step: JobStep) -> list[tuple[str, str]]:
 def _shown(step: JobStep) -> list[Change]:
     """Return the changes that tell something: what a finished job no longer holds doesn't."""
     ended = step.after is not None and step.after.get("is") == FINISHED
-    begun = step.before is None
     return [
         one
         for one in step.changes
         if one.path not in _IMPLIED
         and not (ended and one.after is ABSENT)
-        and not (begun and one.after in (None, "", 0, False, [], {}))
+        and not (one.before is ABSENT and one.after in (None, "", 0, False, [], {}))
     ]
 
 

@@ -7,7 +7,7 @@ import orjson
 from ops.cli.errors import say
 from ops.cli.output import line, print_json, table
 from ops.replaying.verifying import Verdict
-from pipeline.replay.comparison import DIFFERS, Divergence
+from pipeline.replay.comparison import DIFFERS, MISSING, UNEXPECTED, Divergence
 from pipeline.replay.difference import ABSENT
 
 #: Fields of one fact that are shown.
@@ -53,10 +53,22 @@ def _show(partition: int, divergence: Divergence) -> None:
         f"{divergence.job_id}  fact {divergence.seq}, inbox {partition}/{divergence.offset}: {divergence.kind}"
         f"{' (recorded → today)' if divergence.kind == DIFFERS else ''}"
     )
+    if divergence.kind in {UNEXPECTED, MISSING}:
+        told = {
+            change.path: change.before if divergence.kind == UNEXPECTED else change.after
+            for change in divergence.changes
+        }
+        line(f"    {told.get('status')}, attempt {told.get('attempt')}{_why(told)}")
+        return
     for change in divergence.changes[:_FIELDS]:
         line(f"    {change.path}: {_value(change.before)} → {_value(change.after)}")
     if len(divergence.changes) > _FIELDS:
         line(f"    … and {len(divergence.changes) - _FIELDS} fields more (-o json)")
+
+
+def _why(told: dict[str, Any]) -> str:
+    why = told.get("short_error") or told.get("reason")
+    return f": {why}" if why else ""
 
 
 def _value(value: Any) -> str:

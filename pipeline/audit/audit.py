@@ -176,7 +176,7 @@ class Audit:
             granted = self._grants.holder(fact.job_id, fact.attempt)
             problem = attempts_problem(fact, life, self._causes) or holder_problem(fact, life, cause, holder, granted)
             self._judge(Check.ONE_LEASE, fact, problem)
-            if cause is not None and cause.is_retry and not cause.forced:
+            if cause is not None and cause.is_retry and not cause.forced and fact.status == Status.QUEUED:
                 self._alone(fact, cause, life.status)
         if fact.status != life.status or fact.attempt != life.attempt:
             life.holder = holder if fact.status == Status.STARTED else ""

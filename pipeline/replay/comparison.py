@@ -161,7 +161,8 @@ class Comparison:
 
 def plain_fact(fact: Fact) -> dict[str, Any]:
     """Return a fact's fields, its document as JSON where it is some, without the version of the code."""
-    record = fact.record()
+    # what was recorded has a text where what was made has an enumeration's member
+    record = fact.record() | {"status": str(fact.status)}
     del record["code_version"]
     with contextlib.suppress(orjson.JSONDecodeError):
         record["document"] = orjson.loads(fact.document)

@@ -18,6 +18,7 @@ from pipeline.replay import comparison as kinds
 from pipeline.replay.comparison import Comparison
 from pipeline.replay.fold import Fold
 from pipeline.replay.history import History
+from pipeline.statuses import Status
 
 HISTORY = Path(__file__).parents[1] / "histories" / "worker-lost.json"
 NOWHERE = {"JOBSTREAM_KAFKA__BOOTSTRAP": "127.0.0.1:1", "JOBSTREAM_CONFIG": "/nonexistent.toml"}
@@ -57,6 +58,11 @@ def test_any_other_field_that_differs_is_a_divergence_that_names_it(change: dict
     (divergence,) = result.divergences.values()
     assert divergence.kind == kinds.DIFFERS
     assert [one.path.partition(".")[0] for one in divergence.changes] == list(change)
+
+
+def test_what_was_made_and_what_was_read_are_compared_by_what_they_say() -> None:
+    result = compared([fact()], [fact(status=Status.QUEUED, reason="x")])
+    assert [one.path for divergence in result.divergences.values() for one in divergence.changes] == ["reason"]
 
 
 def test_a_fact_without_a_partner_is_a_divergence_once_both_streams_are_past_it() -> None:
