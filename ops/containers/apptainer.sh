@@ -70,8 +70,9 @@ unpack() {
         "$loader" --library-path "$lib" "$root/usr/bin/patchelf" --set-interpreter "$loader" --force-rpath \
             --set-rpath "$lib" "$elf" 2>>"$dir/apt.log" || true
     done
-    # The package finds all but these two beside its program, and there may be no systemd to ask for control groups.
+    # The package finds all but these beside its program, and there may be no systemd to ask for control groups.
     ln -sfn ../etc "$root/usr/etc"
+    ln -sfn ../../etc "$root/usr/lib/etc"
     mkdir -p "$root/usr/lib/var/lib/apptainer/mnt/session" "$root/usr/var/lib/apptainer/mnt/session"
     sed -i 's/^systemd cgroups = yes/systemd cgroups = no/' "$root/etc/apptainer/apptainer.conf"
     ln -sfn root/usr/bin "$dir/bin"

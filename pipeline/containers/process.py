@@ -108,7 +108,14 @@ class ProcessEngine(Engine):
         with contextlib.suppress(OSError):
             # The token alone still finds the run.
             started.write(self._state_dir)
-        return self._running(process, started, pump, spec)
+        try:
+            return self._running(process, started, pump, spec)
+        except BaseException:
+            if kill_all(started):
+                process.wait()
+                record.remove(self._state_dir)
+            pump.close()
+            raise
 
     def _running(
         self, process: subprocess.Popen[bytes], record: ProcessRecord, pump: Pump, spec: RunSpec

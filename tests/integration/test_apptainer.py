@@ -18,7 +18,17 @@ from pipeline.containers.contained import ContainedProcess
 from pipeline.containers.errors import EngineError
 from pipeline.containers.spec import Mount
 from tests.conftest import BUSYBOX, PYTHON, Apptainer
-from tests.integration.engine_support import LATER, STUBBORN, WORKER, Bench, apptainer_engine_of, left_of, read, shown
+from tests.integration.engine_support import (
+    LATER,
+    STUBBORN,
+    WORKER,
+    Bench,
+    apptainer_engine_of,
+    descendants_in,
+    left_of,
+    read,
+    shown,
+)
 
 pytestmark = pytest.mark.docker
 
@@ -146,6 +156,20 @@ async def test_a_container_that_ended_after_its_worker_leaves_nothing_once_reape
     assert outcome.exit_code == 137
     assert not list(cgroups.ROOT.glob(f"**/apptainer/{running.pid}"))
     await running.finish()
+
+
+async def test_a_container_that_is_lost_sight_of_at_its_start_is_ended(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def vanished(*_: object) -> ContainedProcess:
+        raise EngineError("the image is gone")
+
+    monkeypatch.setattr(bench.engine, "_running", vanished)
+    spec = bench.sh("sleep 100")
+    outcome = await bench.engine.run(spec)
+    assert (outcome.exit_code, outcome.error) == (125, "the image is gone")
+    assert descendants_in(spec.working_dir) == []
+    assert await bench.engine.reap_orphans(WORKER, LATER) == []
 
 
 async def test_a_link_in_the_way_of_a_mount_is_refused(bench: Bench) -> None:
