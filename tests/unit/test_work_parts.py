@@ -142,6 +142,11 @@ def test_a_jobs_url_is_that_of_what_serves_work_directories(config: dict[str, An
     assert JobWorkerConfig.model_validate(config).jobs_url("10.0.0.1") == url
 
 
+def test_variables_in_a_mapping_are_not_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA", "/secret")
+    assert mounts({"$DATA/x": "/x"}) == (Mount("$DATA/x", "/x"),)
+
+
 def test_mappings_are_read_only_unless_they_say_otherwise() -> None:
     given = {"/a": "/b", "/c": ["d"], "/e": ["/f", "rw"]}
     assert mounts(given) == (Mount("/a", "/b", "ro"), Mount("/c", "d", "ro"), Mount("/e", "/f", "rw"))
