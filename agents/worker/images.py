@@ -22,6 +22,7 @@ class Images:
             size=images.max_mib << 20,
             need_digest=images.need_digest,
             keep=images.keep_mib << 20,
+            registry=images.registry,
         )
         self._supply = Supply(engine, settings.image_folder, localizer, terms)
 

@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 
 from pipeline.containers.errors import EngineError
+from pipeline.containers.image_names import canonical
 
 #: Bytes of the manifest or a configuration, and files in an archive.
 _MAX_DOCUMENT, _MAX_FILES = 4 << 20, 100_000
@@ -28,8 +29,6 @@ _CHUNK = 1 << 20
 _BLOCK = 512
 _LINKS = 10
 _DAMAGED = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError)
-#: What a name may begin with without being another name.
-_IMPLIED = ("localhost/", "docker.io/library/", "docker.io/", "library/")
 
 
 class ArchiveError(EngineError):
@@ -159,28 +158,6 @@ class _Contents:
                 break
             name = self.links[name]
         return name
-
-
-def canonical(name: str) -> str:
-    """Return a name of an image with its tag, without what engines imply.
-
-    >>> canonical("localhost/hello"), canonical("docker.io/library/hello:2")
-    ('hello:latest', 'hello:2')
-    """
-    for prefix in _IMPLIED:
-        if name.startswith(prefix):
-            name = name.removeprefix(prefix)
-            break
-    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
-
-
-def repository_and_tag(image: str) -> tuple[str, str]:
-    """Return both parts of a name that an image can be given; raises ArchiveError for one that it can't."""
-    if "@" in image:
-        raise ArchiveError(f"{image}: an archive's image can't be given a name with a digest, only one with a tag")
-    folder, slash, last = image.rpartition("/")
-    name, _, tag = last.partition(":")
-    return f"{folder}{slash}{name}", tag or "latest"
 
 
 def _chosen(manifest: list[Mapping[str, Any]], image: str) -> Mapping[str, Any]:

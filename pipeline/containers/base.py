@@ -118,6 +118,10 @@ class Engine(ABC):
         """
         raise EngineError(f"the {self.name} engine has no images to load: {archive}")
 
+    async def pull(self, reference: str, image: str) -> None:
+        """Bring an image that a registry calls `reference`, and make it known as `image`; raises EngineError."""
+        raise EngineError(f"the {self.name} engine pulls no images")
+
     async def unload(self, image: str, image_id: str) -> bool:
         """Take back what `load` did, unless the name stands for another image by now; False if that one is in use.
 

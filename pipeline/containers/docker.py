@@ -116,6 +116,10 @@ class DockerEngine(Engine):
         """See Engine: one image of the archive is loaded, and gets no name but this one."""
         await in_thread(self._images.load, archive, image)
 
+    async def pull(self, reference: str, image: str) -> None:
+        """See Engine; what the registry calls it is forgotten, unless it was known by that before."""
+        await in_thread(self._images.pull, reference, image)
+
     async def unload(self, image: str, image_id: str) -> bool:
         """See Engine."""
         return await in_thread(self._images.unload, image, image_id)

@@ -9,8 +9,9 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.images import Image
 
-from pipeline.containers.archive import ArchiveError, ImageArchive, repository_and_tag
+from pipeline.containers.archive import ArchiveError, ImageArchive
 from pipeline.containers.errors import EngineError, UnavailableError
+from pipeline.containers.image_names import is_qualified, repository_and_tag
 
 _CONFLICT = 409
 #: What an engine says when it isn't the image's fault.
@@ -42,16 +43,48 @@ class DockerImages:
     def load(self, archive: Path, image: str) -> None:
         """See Engine; only once it is there, and is what the archive says, does it get the name."""
         try:
-            repository, tag = repository_and_tag(image)
+            repository_and_tag(image)
             found = ImageArchive.read(archive, image)
             loaded = self._loaded(found)
             if not found.is_that(loaded.attrs):
                 raise ArchiveError(f"{self._title} made {loaded.id} of the archive's {found.image_id}")
-            loaded.tag(repository if is_qualified(image) else f"{self._prefix}{repository}", tag)
+            self._named(loaded, image)
         except EngineError as error:
             raise type(error)(f"image {image}: {error}") from error
         except (DockerException, requests.RequestException, OSError) as error:
             raise self._failed(image, error) from error
+
+    def pull(self, reference: str, image: str) -> None:
+        """See Engine."""
+        quick, patient = self._clients()
+        try:
+            before = self._has(reference)
+            api: Any = patient.api
+            name, _, digest = reference.partition("@")
+            repository, tag = (name, digest) if digest else repository_and_tag(name)
+            for part in api.pull(repository, tag=tag, stream=True, decode=True):
+                if wrong := str(part.get("error") or part.get("message") or ""):
+                    raise self._refused(wrong, "pull")
+            if reference != image:
+                self._named(quick.images.get(reference), image)
+                if not before:
+                    quick.images.remove(reference)
+        except EngineError as error:
+            raise type(error)(f"image {image}: {error}") from error
+        except (DockerException, requests.RequestException) as error:
+            raise self._failed(image, error, "pull") from error
+
+    def _has(self, name: str) -> bool:
+        try:
+            self._clients()[0].images.get(name)
+            return True
+        except ImageNotFound:
+            return False
+
+    def _named(self, found: Image, image: str) -> None:
+        repository, tag = repository_and_tag(image)
+        plain = is_qualified(image) or repository.startswith("localhost/")
+        found.tag(repository if plain else f"{self._prefix}{repository}", tag)
 
     def unload(self, image: str, image_id: str) -> bool:
         """See Engine."""
@@ -101,23 +134,13 @@ class DockerImages:
                 said = text.partition(": ")[2] or said
         return said
 
-    def _refused(self, said: str) -> EngineError:
+    def _refused(self, said: str, doing: str = "load") -> EngineError:
         own = any(words in said for words in _ITS_OWN)
-        return (UnavailableError if own else EngineError)(f"{self._title} can't load it: {said[:1000]}")
+        return (UnavailableError if own else EngineError)(f"{self._title} can't {doing} it: {said[:1000]}")
 
-    def _failed(self, image: str, error: Exception) -> EngineError:
+    def _failed(self, image: str, error: Exception, doing: str = "load") -> EngineError:
         said = str(getattr(error, "explanation", None) or error)
         if isinstance(error, APIError):
-            refused = self._refused(said)
+            refused = self._refused(said, doing)
             return type(refused)(f"image {image}: {refused}")
         return UnavailableError(f"image {image}: {self._title} doesn't work: {said}")
-
-
-def is_qualified(image: str) -> bool:
-    """Say whether a name says itself which registry it is of (spec §6).
-
-    >>> is_qualified("ghcr.io/org/hello:1"), is_qualified("localhost:5000/hello"), is_qualified("org/hello:1")
-    (True, True, False)
-    """
-    first, slash, _ = image.partition("/")
-    return bool(slash) and ("." in first or ":" in first)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ from pipeline.containers.threads import in_thread
 from pipeline.images import keeping
 from pipeline.images.errors import ImageError
 from pipeline.images.shelf import Loaded, Shelf, Use
-from pipeline.images.wanted import Wanted
+from pipeline.images.wanted import Wanted, reference
 from pipeline.inputs import checksums
 from pipeline.inputs.errors import InputError
 from pipeline.inputs.gauge import Gauge
@@ -39,6 +39,8 @@ class Terms:
     seconds: float = 3000.0
     size: int = 100 << 30
     need_digest: bool = False
+    #: Where images are pulled from; None: from nowhere.
+    registry: str | None = None
     #: Bytes of loaded images that stay in the engine; 0: all.
     keep: int = 0
 
@@ -51,7 +53,7 @@ class Supply:
         self._folder = folder
         self._localizer = localizer
         self._terms = terms
-        self._loading: set[asyncio.Future[str]] = set()
+        self._going_on: set[asyncio.Future[Any]] = set()
 
     async def bring(self, job: str, images: Sequence[Mapping[str, Any]], uses: list[Use]) -> list[dict[str, Any]]:
         """Make images known, one after the other, and say of each its `name` and `id`.
@@ -87,11 +89,13 @@ class Supply:
                 return {**_entry(wanted, found, start), "waited": True}
             if failed := shelf.failed_since(wanted, began):
                 raise ImageError(failed)
-            return await self._brought(wanted, shelf, job, start)
+            made = await self._brought(wanted, shelf, job, start)
         except OSError as error:
             raise ImageError(f"image {wanted.name}: {error.strerror or error}") from error
         finally:
             shelf.release()
+        await self.sweep()
+        return made
 
     async def _known(self, wanted: Wanted, shelf: Shelf) -> str | None:
         """Return the id of an image that is there; None too where it was loaded from another archive than is wanted."""
@@ -108,14 +112,24 @@ class Supply:
         return found
 
     def _check(self, wanted: Wanted) -> None:
+        if self._pulls(wanted):
+            return
         if wanted.url is None:
             raise ImageError(
                 f"container image {wanted.name} isn't on this machine, and the job doesn't say where it is: give the"
                 f" URL of its archive in container_image_url (or container_image_urls), or load it into the"
                 f" {self._engine.name} engine of the worker"
             )
+        self._check_url(wanted)
+
+    def _check_url(self, wanted: Wanted) -> None:
         if self._terms.need_digest and wanted.sha256 is None:
             raise ImageError(f"image {wanted.name}: this worker loads none without a digest: add #sha256=… to its URL")
+
+    def _pulls(self, wanted: Wanted) -> bool:
+        """Say whether an image may come from a registry: not where the digest of an archive is wanted."""
+        pinned = not self._terms.need_digest or "@sha256:" in wanted.name
+        return bool(self._terms.registry) and wanted.sha256 is None and pinned
 
     async def _claim(self, shelf: Shelf, wanted: Wanted, job: str) -> None:
         if not shelf.claim():
@@ -124,46 +138,86 @@ class Supply:
 
     async def _brought(self, wanted: Wanted, shelf: Shelf, job: str, start: float) -> dict[str, Any]:
         try:
-            size, sha256 = await self._fetched(wanted, shelf.archive, job)
-        except (ImageError, OSError) as error:
-            said = f"image {wanted.name}: {getattr(error, 'strerror', None) or error}"
-            shelf.note_failed(wanted, said)
-            raise ImageError(said) from error
-        log.info("job %s: image %s: loading %.1f MiB", job, wanted.name, size / (1 << 20))
-        # an engine can't be told to stop: whoever wants the image next waits until it has
-        loading = asyncio.ensure_future(self._load(wanted, shelf.handed_over(), size, sha256))
-        self._loading.add(loading)
-        loading.add_done_callback(self._ended)
-        image_id = await asyncio.shield(loading)
-        made = {**_entry(wanted, image_id, start), "loaded": True, "bytes": size, "sha256": sha256}
-        log.info("job %s: image %s: loaded as %s in %.1f s", job, wanted.name, image_id, made["duration"])
-        return made
-
-    async def _load(self, wanted: Wanted, shelf: Shelf, archive: int, sha256: str) -> str:
-        """Load what was brought, tell others, and return the image's id; what is too much by then goes."""
-        engine = self._engine
-        try:
-            await engine.load(shelf.archive, wanted.name)
-            image_id = str(await engine.image_id(wanted.name))
-            size = await engine.size(wanted.name) or archive
-            shelf.note_loaded(Loaded(store=engine.store, name=wanted.name, image_id=image_id, sha256=sha256, size=size))
+            how = await self._pulled(wanted, shelf, job) if self._pulls(wanted) else None
+            how = how or await self._loaded(wanted, shelf, job)
         except UnavailableError:
             raise
-        except EngineError as error:
+        except (ImageError, EngineError) as error:
             shelf.note_failed(wanted, str(error))
             raise ImageError(str(error)) from error
-        finally:
-            shelf.release()
-        await self.sweep()
+        made = {**_entry(wanted, how.pop("id"), start), **how}
+        log.info("job %s: image %s: %s in %.1f s", job, wanted.name, made["id"], made["duration"])
+        return made
+
+    async def _pulled(self, wanted: Wanted, shelf: Shelf, job: str) -> dict[str, Any] | None:
+        """Pull an image; None where that failed and there is a URL besides. Raises ImageError, UnavailableError."""
+        name = reference(wanted.name, str(self._terms.registry))
+        try:
+            await self._check_registry(name)
+            pulling = self._made(self._engine.pull(name, wanted.name), wanted, shelf)
+            return {"id": await self._undisturbed(pulling, shelf, f"job {job}: pulling {name}"), "pulled": name}
+        except UnavailableError:
+            raise
+        except (InputError, EngineError) as error:
+            if wanted.url is None:
+                said = f"container image {wanted.name} isn't on this machine, and can't be pulled: {error}"
+                raise ImageError(said) from error
+            log.warning("job %s: %s can't be pulled: %s", job, name, error)
+            self._check_url(wanted)
+            return None
+
+    async def _check_registry(self, name: str) -> None:
+        """Raise InputError where a job names a registry that is neither the worker's nor one that jobs may reach."""
+        host = name.partition("/")[0]
+        if host != str(self._terms.registry).partition("/")[0]:
+            await in_thread(self._localizer.check_host, host)
+
+    async def _loaded(self, wanted: Wanted, shelf: Shelf, job: str) -> dict[str, Any]:
+        size, sha256 = await self._fetched(wanted, shelf.archive, job)
+        said = f"job {job}: image {wanted.name}: loading {size / (1 << 20):.1f} MiB"
+        loading = self._made(self._engine.load(shelf.archive, wanted.name), wanted, shelf, size, sha256)
+        return {
+            "id": await self._undisturbed(loading, shelf, said),
+            "loaded": True,
+            "bytes": size,
+            "sha256": sha256,
+        }
+
+    async def _made(
+        self, act: Coroutine[Any, Any, None], wanted: Wanted, shelf: Shelf, archive: int = 0, sha256: str = ""
+    ) -> str:
+        """Have the engine do it, tell others, and return the image's id."""
+        engine = self._engine
+        await act
+        image_id = str(await engine.image_id(wanted.name))
+        size = await engine.size(wanted.name) or archive
+        shelf.note_loaded(Loaded(store=engine.store, name=wanted.name, image_id=image_id, sha256=sha256, size=size))
         return image_id
 
-    def _ended(self, loading: "asyncio.Future[str]") -> None:
-        self._loading.discard(loading)
-        if not loading.cancelled():
-            loading.exception()
+    async def _undisturbed(self, work: Coroutine[Any, Any, T], shelf: Shelf, said: str) -> T:
+        """Wait for what an engine can't be told to stop; if nobody waits any more it goes on, and keeps the claim."""
+        doing, start = asyncio.ensure_future(work), time.monotonic()
+        log.info("%s", said)
+        try:
+            while not doing.done():
+                await asyncio.wait({doing}, timeout=_TELL)
+                if not doing.done():
+                    log.info("%s: %.0f s", said, time.monotonic() - start)
+            return doing.result()
+        finally:
+            if not doing.done():
+                mine = shelf.handed_over()
+                self._going_on.add(doing)
+                doing.add_done_callback(lambda _: self._let_go(doing, mine))
+
+    def _let_go(self, done: "asyncio.Future[Any]", shelf: Shelf) -> None:
+        self._going_on.discard(done)
+        if not done.cancelled():
+            done.exception()
+        shelf.release()
 
     async def _fetched(self, wanted: Wanted, target: Path, job: str) -> tuple[int, str]:
-        """Bring the archive; return its bytes and its digest. Raises ImageError, OSError."""
+        """Bring the archive; return its bytes and its digest. Raises ImageError."""
         one = Input(str(wanted.url))
         gauge = Gauge(self._terms.size, "it has")
         patience = Patience(self._terms.seconds, one.shown)
@@ -181,17 +235,18 @@ class Supply:
         finally:
             if work.done() and not work.cancelled():
                 work.exception()
-        size, sha256 = work.result()
+        try:
+            size, sha256 = work.result()
+        except (InputError, OSError) as error:
+            raise ImageError(f"image {wanted.name}: {getattr(error, 'strerror', None) or error}") from error
         if wanted.sha256 is not None and sha256 != wanted.sha256:
-            raise ImageError(f"{one.shown} has the SHA-256 {sha256}, and {wanted.sha256} is wanted: not loaded")
+            said = f"{one.shown} has the SHA-256 {sha256}, and {wanted.sha256} is wanted: not loaded"
+            raise ImageError(f"image {wanted.name}: {said}")
         return size, sha256
 
     def _fetch(self, one: Input, target: Path, patience: Patience, gauge: Gauge) -> tuple[int, str]:
-        try:
-            brought = self._localizer.put(one, target, patience, gauge)
-            return brought.size, checksums.digest(target, "sha256", patience)
-        except InputError as error:
-            raise ImageError(str(error)) from error
+        brought = self._localizer.put(one, target, patience, gauge)
+        return brought.size, checksums.digest(target, "sha256", patience)
 
 
 async def _patiently(attempt: Callable[[], T | None]) -> T:

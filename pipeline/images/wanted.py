@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from pipeline.containers.image_names import is_qualified
 from pipeline.images.errors import ImageError
 
 #: What the same machines are called by others.
@@ -40,6 +41,15 @@ class Wanted:
         if url is not None and not isinstance(url, str):
             raise ImageError(f"image {name}: container_image_url is no text")
         return cls(name) if url is None else cls(name, *_split(url.strip(), name))
+
+
+def reference(name: str, registry: str) -> str:
+    """Return what a registry calls an image: a name that says its own registry is not given another (spec §6).
+
+    >>> reference("org/hello:1", "reg.example:5000"), reference("ghcr.io/org/hello:1", "reg.example:5000")
+    ('reg.example:5000/org/hello:1', 'ghcr.io/org/hello:1')
+    """
+    return name if is_qualified(name) else f"{registry.rstrip('/')}/{name}"
 
 
 def _of_machine(urls: Any, machine: str, name: str) -> str | None:

@@ -85,6 +85,12 @@ class Localizer:
                 work.exception()
         work.result()
 
+    def check_host(self, host: str) -> None:
+        """Raise RefusedError unless something may be brought from a host for jobs, whoever brings it."""
+        one = Input(f"https://{host}/")
+        self._policy.check(one)
+        self._policy.check_resolved(one)
+
     def source(self, one: Input) -> Source:
         """Return where an input comes from; raises RefusedError."""
         self._policy.check(one)

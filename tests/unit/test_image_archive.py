@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.containers import archive as archives
-from pipeline.containers.archive import ArchiveError, ImageArchive, canonical, repository_and_tag
+from pipeline.containers.archive import ArchiveError, ImageArchive
+from pipeline.containers.image_names import canonical, repository_and_tag
 from tests import image_support as images
 
 LAYER = images.layer()

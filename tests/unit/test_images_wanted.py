@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from pipeline.images.errors import ImageError
-from pipeline.images.wanted import Wanted
+from pipeline.images.wanted import Wanted, reference
 
 DIGEST = "ab" * 32
 
@@ -52,3 +52,26 @@ def test_a_digest_is_the_end_of_the_url() -> None:
 def test_what_is_malformed_is_refused(fields: dict[str, Any], said: str) -> None:
     with pytest.raises(ImageError, match=said):
         of(**fields)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "docker.io/library/x:1",
+        "ghcr.io/org/x",
+        "quay.io/org/x:1",
+        "123.dkr.ecr.us-west-2.amazonaws.com/x:1",
+        "europe-docker.pkg.dev/p/r/x:1",
+        "reg.azurecr.io/x",
+        "host:5000/x:1",
+        "registry.example/a/b/c:1",
+        f"ghcr.io/org/x@sha256:{DIGEST}",
+    ],
+)
+def test_a_name_that_says_its_registry_is_given_no_other(name: str) -> None:
+    assert reference(name, "reg.example") == name
+
+
+@pytest.mark.parametrize("name", ["x", "x:1", "container-a-b:v1.0", "org/x:1", "localhost/x:1"])
+def test_any_other_name_is_looked_for_in_the_workers_registry(name: str) -> None:
+    assert reference(name, "reg.example:5000/base/") == f"reg.example:5000/base/{name}"
