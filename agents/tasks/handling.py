@@ -87,6 +87,10 @@ class Handling:
         return done
 
     def _conclude_or_release(self, taken: Taken, watch: Watch) -> bool:
+        if taken.deliveries > self._policy.max_deliveries + 1:
+            # what gave it up before came to nothing: only its bytes count now
+            self._outputs.bury(taken, f"delivered {taken.deliveries} times, and even giving it up failed")
+            return True
         try:
             task = self._task(taken)
         except InvalidTaskError as error:

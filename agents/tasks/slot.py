@@ -77,6 +77,11 @@ class Slot:
         except (OutputError, UnreadableError, OSError) as error:
             log.error("%s[%d]@%d is given back: %s", taken.topic, taken.partition, taken.offset, error)
             self._stopping.asked.wait(_PAUSE)
+        except FATAL:
+            raise
+        except Exception:
+            # given back, it is counted, and a dead letter before long: one record must not end all workers in turn
+            log.exception("%s[%d]@%d", taken.topic, taken.partition, taken.offset)
         if not (source.accept() if done else source.release()):
             log.warning("%s[%d]@%d was no longer this worker's", taken.topic, taken.partition, taken.offset)
 

@@ -111,7 +111,6 @@ def test_a_setting_that_is_wrong_is_named() -> None:
     [
         ["submit", "job"],
         ["task", "submit", "echo"],
-        ["task", "list"],
         ["events", "a-b"],
         ["revoke", "a-b"],
         ["queues"],

@@ -129,6 +129,17 @@ def test_what_can_not_be_written_is_not_done(bench: Bench, fails: str) -> None:
     assert bench.written.calls[-1] == ("fact", "task-retried")
 
 
+def test_what_is_begun_too_often_is_given_up_and_if_even_that_fails_its_bytes_are_kept(bench: Bench) -> None:
+    assert bench.handle(record(deliveries=3))
+    assert [call[0] for call in bench.written.calls] == ["fact", "bury"]
+    assert bench.calls.count == 0
+    bench.written.fails = "task-failed"
+    with pytest.raises(OutputError):
+        bench.handle(record(offset=6, deliveries=3))
+    assert bench.handle(record(offset=6, deliveries=4))
+    assert [call[0] for call in bench.written.calls] == ["fact", "bury", "bury"]
+
+
 def test_a_record_of_a_batch_is_sent_again_alone_where_batches_go_to_one_taker(bench: Bench, tmp_path: Path) -> None:
     assert bench.handle(record(headers=()))
     assert bench.written.calls == [("enqueue", "t"), ("fact", "task-queued")]
