@@ -186,7 +186,7 @@ class WorkerSettings(_Section):
     )
     metadata: str = Field(
         "auto",
-        pattern=r"^(auto|off|http://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?/?)$",
+        pattern=r"^(auto|off|http://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:(\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}))?/?)$",
         description="URL of EC2's metadata service; auto: the usual one where the machine is EC2's; off: none",
     )
     notice_check: float = Field(

@@ -15,6 +15,10 @@ from pipeline.datasets.tree import JobTree
 SUFFIX = ".prod_prov.json"
 #: bytes: it becomes part of the job's document
 _MAX_OWN = 1 << 16
+#: All fields that have a meaning.
+_PLAIN = frozenset(
+    ("product_type", "processing_start_time", "availability_time", "acquisition_start_time", "source_production_time")
+) | frozenset(("processing_latency", "total_latency", "ground_system_latency", "access_latency"))
 
 
 def read_own(tree: JobTree, recognition: Recognition) -> dict[str, Any]:
@@ -29,6 +33,10 @@ def read_own(tree: JobTree, recognition: Recognition) -> dict[str, Any]:
         raise InvalidProduct(f"{name}: not JSON: {error}") from error
     if not isinstance(value, dict):
         raise InvalidProduct(f"{name}: not a JSON object")
+    for field in _PLAIN & value.keys():
+        # the index would refuse the whole job's document for it
+        if isinstance(value[field], dict | list):
+            raise InvalidProduct(f"{name}: {field} is no plain value")
     return value
 
 

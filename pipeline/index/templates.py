@@ -70,6 +70,12 @@ def _object(properties: Mapping) -> Mapping:
     return {"properties": properties}
 
 
+def _known(properties: Mapping) -> Mapping:
+    """Return an object that jobs add to: what else they write is kept and not indexed, else the first one's types
+    would be all others'."""
+    return {"dynamic": False, "properties": properties}
+
+
 def job_properties() -> Mapping:
     """Return the fields of a job's document (spec §3.2)."""
     names = ("uuid", "job_id", "payload_id", "payload_hash", "status", "type", "resource", "submission_id", "tags")
@@ -127,18 +133,23 @@ def _job_info() -> Mapping:
 
 
 def _metrics() -> Mapping:
-    usage = {**dict.fromkeys(("wall_time", "user_cpu_time", "sys_cpu_time"), _DOUBLE), "cgroups": _KEPT}
+    usage = {
+        **dict.fromkeys(("wall_time", "user_cpu_time", "sys_cpu_time"), _DOUBLE),
+        **dict.fromkeys(("max_memory", "read_bytes", "written_bytes"), _LONG),
+    }
     times = {
         **dict.fromkeys(("time_start", "time_end"), _DATE),
         **dict.fromkeys(("duration", "transfer_rate"), _DOUBLE),
     }
-    staged = dict.fromkeys(("id", "path", "urls", "dataset", "ipath", "system_version"), _KEYWORD)
+    names = ("id", "path", "urls", "browse_urls", "dataset", "ipath", "system_version")
+    staged = dict.fromkeys((*names, "dataset_level", "dataset_type", "index"), _KEYWORD)
+    brought = {"url": _KEYWORD, "path": _KEYWORD, "disk_usage": _LONG, "cached": {"type": "boolean"}, **times}
     return {
         "job_dir_size": _LONG,
-        "inputs_localized": _object({"url": _KEYWORD, "path": _KEYWORD, "disk_usage": _LONG, **times}),
-        "products_staged": _object({**staged, "disk_usage": _LONG, **times}),
-        "product_provenance": _object(_provenance()),
-        "usage_stats": _object(usage),
+        "inputs_localized": _known(brought),
+        "products_staged": _known({**staged, "disk_usage": _LONG, **times}),
+        "product_provenance": _known(_provenance()),
+        "usage_stats": _known(usage),
     }
 
 

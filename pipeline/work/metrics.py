@@ -15,6 +15,11 @@ PGE_METRICS, DOCKER_STATS = "pge_metrics.json", "_docker_stats.json"
 _FILE_LIMIT, _ALL_LIMIT, _FILES = 4 << 20, 16 << 20, 1000
 #: Statistics files of which it is said that they could not be used.
 _NOTES = 20
+#: Fields that are no objects, of what was brought or published and of what was used (spec §3.2).
+_MOVED = frozenset(
+    ("url", "path", "disk_usage", "time_start", "time_end", "duration", "transfer_rate", "cached", "id", "urls")
+) | frozenset(("browse_urls", "dataset", "ipath", "system_version", "dataset_level", "dataset_type", "index"))
+_USED = frozenset(("wall_time", "user_cpu_time", "sys_cpu_time", "max_memory", "read_bytes", "written_bytes"))
 
 
 class MetricsError(Exception):
@@ -35,8 +40,8 @@ class Metrics:
 def collect(directory: Path) -> Metrics:
     """Read all metrics files and add up the directory's size (bytes; links count as themselves).
 
-    Links are not followed. Raises MetricsError for a `*pge_metrics.json` that is no object of lists, too long, or
-    one too many: a job that measures wrongly has failed (spec §3.1 step 18).
+    Links are not followed. Raises MetricsError for a `*pge_metrics.json` that is no object of lists of objects, too
+    long, or one too many: a job that measures wrongly has failed (spec §3.1 step 18).
     """
     found = Metrics()
     paths: dict[str, list[str]] = {PGE_METRICS: [], DOCKER_STATS: []}
@@ -63,7 +68,7 @@ def _take(found: Metrics, path: Path, suffix: str, too_many: bool) -> int:
     try:
         value, size = _load(path, too_many)
         if suffix == DOCKER_STATS:
-            found.usage_stats.extend(value if isinstance(value, list) else [value])
+            found.usage_stats.extend(_entries(value if isinstance(value, list) else [value], _USED, path))
             return size
         if not isinstance(value, dict):
             raise MetricsError(f"{path}: not an object")
@@ -97,4 +102,17 @@ def _list(value: dict[str, Any], key: str, path: Path) -> list[Any]:
     items = value.get(key, [])
     if not isinstance(items, list):
         raise MetricsError(f"{path}: `{key}` is no list")
+    return _entries(items, _MOVED, path)
+
+
+def _entries(items: list[Any], plain: frozenset[str], path: Path) -> list[Any]:
+    """Return the items. Raises MetricsError for one that is no object, or has one where an index has a plain value:
+    the index would refuse the whole job's document for it."""
+    for item in items:
+        if not isinstance(item, dict):
+            raise MetricsError(f"{path}: {str(item)[:80]!r} is no object")
+        for name in plain & item.keys():
+            values = item[name] if isinstance(item[name], list) else [item[name]]
+            if any(isinstance(value, dict | list) for value in values):
+                raise MetricsError(f"{path}: `{name}` is neither a plain value nor a list of some")
     return items

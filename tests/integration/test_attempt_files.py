@@ -105,14 +105,26 @@ async def test_metrics_of_the_job_are_merged(place: Place) -> None:
     assert "y_docker_stats.json" in result.notes[0]
 
 
-async def test_unusable_metrics_fail_the_job_before_anything_is_published(place: Place) -> None:
+@pytest.mark.parametrize("entry", ["text", {"wall_time": {"s": 1}}, {"wall_time": [[1]]}])
+async def test_statistics_that_an_index_would_refuse_the_job_for_are_left_out_and_noted(
+    place: Place, entry: Any
+) -> None:
+    result = await run(job(f"import json; json.dump([{entry!r}], open('x_docker_stats.json', 'w'))"), place)
+    assert result.succeeded
+    assert len(result.job_info["metrics"]["usage_stats"]) == 1
+    assert "x_docker_stats.json" in result.notes[0]
+
+
+@pytest.mark.parametrize("metrics", [[], {"download": ["text"]}, {"upload": [{"id": {"a": 1}}]}, {"download": 1}])
+async def test_unusable_metrics_fail_the_job_before_anything_is_published(place: Place, metrics: Any) -> None:
     published = []
 
     async def publish(path: Path, _: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         published.append(path)
         return []
 
-    result = await run(job("open('pge_metrics.json', 'w').write('[]')"), place, publish=publish)
+    script = f"import json; json.dump({metrics!r}, open('pge_metrics.json', 'w'))"
+    result = await run(job(script), place, publish=publish)
     assert (result.status, result.exit_code, result.job_info["status"]) == (Status.FAILED, 0, 1)
     assert "pge_metrics.json" in str(result.error)
     assert published == []

@@ -109,16 +109,25 @@ def test_what_users_put_into_a_job_is_kept_whatever_its_shape(bench: SinkBench) 
     odd = {"": 1, "a..b": 2, "x": {"y": "z" * 40_000}, "n": 2**70}
     info = {"index": f"job_status-{DAY}", "time_start": "yesterday", "facts": {"cpu": "many"}, "duration": "long"}
     shapes = [odd, ["text"], "text", None]
+    # what a job measured itself has no types that others of the day would have to have too
+    measured = [{"x": 1}, {"x": {"y": 1}}, {"x": "text"}, {"x": [1]}]
     bench.start()
     bench.produce(
         make_fact(number, 1, document={"context": shape, "job": {"params": shape, "command": shape, "job_info": info}})
         for number, shape in enumerate(shapes)
     )
+    parts = ("inputs_localized", "products_staged", "usage_stats", "product_provenance")
+    bench.produce(
+        make_fact(9 + number, 1, document={"job": {"job_info": {**info, "metrics": dict.fromkeys(parts, one)}}})
+        for number, one in enumerate(measured)
+    )
     bench.until_acknowledged()
 
     assert bench.dead() == []
-    kept = {job["uuid"]: job["job"]["params"] for job in bench.documents("job_status").values()}
-    assert [kept[f"uuid-{number}"] for number in range(len(shapes))] == shapes
+    kept = {job["uuid"]: job["job"] for job in bench.documents("job_status").values()}
+    assert [kept[f"uuid-{number}"]["params"] for number in range(len(shapes))] == shapes
+    metrics = [kept[f"uuid-{9 + number}"]["job_info"]["metrics"] for number in range(len(measured))]
+    assert [one["usage_stats"] for one in metrics] == measured
 
 
 def test_the_datasets_of_a_completed_job_are_indexed_and_the_last_publication_stays(bench: SinkBench) -> None:

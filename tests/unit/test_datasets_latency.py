@@ -73,7 +73,9 @@ async def test_the_last_product_is_told_of_from_the_beginning_of_its_job_until_i
     assert made["processing_latency"] == pytest.approx((available - START).total_seconds() / 60)
 
 
-@pytest.mark.parametrize("own", [b"{", b"[]", b'{"acquisition_start_time": 1, "source_production_time": 2}'])
+@pytest.mark.parametrize(
+    "own", [b"{", b"[]", b'{"total_latency": {}}', b'{"acquisition_start_time": 1, "source_production_time": 2}']
+)
 async def test_a_file_that_can_not_be_used_keeps_all_from_being_published(tmp_path: Path, own: bytes) -> None:
     with pytest.raises(InvalidProduct, match=r"prod_prov\.json"):
         await published(tmp_path, own)

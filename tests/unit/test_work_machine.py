@@ -136,7 +136,19 @@ def test_the_service_is_asked_only_where_it_is_named_or_the_machine_is_ec2s(
 
 
 @pytest.mark.parametrize(
-    "url", ["", "on", "https://x", "http://", "http://x/path", "http://u:p@x", "http://x?y", "http://x y", "file:///x"]
+    "url",
+    [
+        "",
+        "on",
+        "https://x",
+        "http://",
+        "http://x/path",
+        "http://u:p@x",
+        "http://x?y",
+        "http://x:70000",
+        "http://x y",
+        "file:///x",
+    ],
 )
 def test_a_setting_that_is_no_service_is_refused(url: str) -> None:
     given: dict[str, Any] = {"worker": {"metadata": url}}
