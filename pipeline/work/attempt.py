@@ -4,6 +4,7 @@ Whatever happens becomes a result: a failed one says why, and the work directory
 """
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -148,7 +149,7 @@ class _Attempt:
 
     async def follow_up(self, processors: Sequence[Processor]) -> None:
         """Call the post-processors; what goes wrong is in the conclusion."""
-        conclusion, path = self.conclusion, self.conclusion.path
+        conclusion, path = self.conclusion, self.conclusion.whole
         if path is None or conclusion.stopped or not processors:
             return
         await in_thread(conclusion.read_context, path)
@@ -259,16 +260,24 @@ class _Attempt:
         self.conclusion.fail(failure)
         if failure.category in (Category.SOFT_LIMIT, Category.HARD_LIMIT, Category.STOPPED, Category.OOM):
             said = f"\n[jobstream] {failure.error}\n".encode()
-            await in_thread(files.append, spec.stderr, said)
+            await in_thread(self._note, spec, said)
             if self._observer is not None:
                 self._observer.told("stderr", said)
 
     def _judge(self, outcome: Outcome, spec: RunSpec) -> Failure | None:
         self.conclusion.regain()
+        if self.conclusion.whole is None:
+            spec = replace(spec, stderr=Path(os.devnull))
         return verdict.failure(outcome, spec, self._stop.reason)
+
+    def _note(self, spec: RunSpec, said: bytes) -> None:
+        if self.conclusion.whole is not None:
+            files.append(spec.stderr, said)
 
     def _measure(self, directory: Path) -> None:
         self.conclusion.regain()
+        if directory.is_symlink():
+            raise AttemptError(f"the job put a link in place of {directory}", Category.COMMAND)
         try:
             self.conclusion.metrics = collect(directory)
         except MetricsError as error:

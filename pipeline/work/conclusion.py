@@ -76,6 +76,11 @@ class Conclusion:
         """The work directory, once it is made."""
         return self._directory.path if self._directory else None
 
+    @property
+    def whole(self) -> Path | None:
+        """The work directory, if it is made and no job removed it or put a link in its place."""
+        return self._directory.path if self._directory and self._directory.is_there else None
+
     def open(self, labels: Labels) -> Path:
         """Make the work directory and return its path; raises AttemptError."""
         root = self._place.root
@@ -146,10 +151,11 @@ class Conclusion:
         """Read back what the job left, write the last files, close the directory, and return the result."""
         path, overrides = self.path, Overrides()
         try:
-            if path is not None:
-                overrides = Overrides.read(path)
-                self.read_context(path)
-            self._complete_job_info(path)
+            whole = self.whole
+            if whole is not None:
+                overrides = Overrides.read(whole)
+                self.read_context(whole)
+            self._complete_job_info(whole)
         except Exception as unforeseen:
             # whatever a job left: the directory is closed, and the attempt has a result
             self.fail(Failure.of(unforeseen))

@@ -77,9 +77,9 @@ def write_held(hold: Path, path: Path, data: bytes) -> None:
 
 
 def append(path: Path, data: bytes) -> None:
-    """Add to a regular file, if there is one at that very name; whatever goes wrong, nothing happens."""
+    """Add to a regular file that has that very name and no other; whatever goes wrong, nothing happens."""
     with contextlib.suppress(OSError), _regular(path, os.O_WRONLY | os.O_APPEND) as descriptor:
-        if descriptor is not None:
+        if descriptor is not None and os.fstat(descriptor).st_nlink == 1:
             os.write(descriptor, data)
 
 

@@ -80,6 +80,36 @@ async def test_what_a_job_left_is_read_without_following_it_anywhere(place: Plac
     assert (path / "_exit_code").read_text() == "3\n"
 
 
+@pytest.mark.parametrize("code", [0, 3])
+async def test_nothing_is_taken_from_where_a_link_in_place_of_the_directory_leads(
+    place: Place, tmp_path: Path, code: int
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("_alt_error.txt", "_context.json", "_stderr.txt", "pge_metrics.json"):
+        (elsewhere / name).write_text('{"said": "hush"}')
+    published = []
+
+    async def publish(path: Path, _: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        published.append(path)
+        return []
+
+    script = f"import os; at = os.getcwd(); os.rename(at, at + '.x'); os.symlink('{elsewhere}', at); exit({code})"
+    result = await run(job(script), place, publish=publish)
+    assert (result.status, published) == (Status.FAILED, [])
+    assert "hush" not in repr(result)
+    assert sorted(path.name for path in elsewhere.iterdir()) == [
+        "_alt_error.txt", "_context.json", "_stderr.txt", "pge_metrics.json"]  # fmt: skip
+    assert "removed, renamed or replaced" in result.notes[-1]
+    assert list(place.root.leftovers()) == []
+
+
+async def test_a_job_that_removes_its_directory_completes_if_it_says_so(place: Place) -> None:
+    result = await run(job("import os, shutil; shutil.rmtree(os.getcwd())"), place)
+    assert result.succeeded, result.error
+    assert "removed, renamed or replaced" in result.notes[-1]
+
+
 async def test_the_note_on_a_limit_is_not_written_through_a_link(place: Place, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_text("as it was")

@@ -110,6 +110,13 @@ def test_what_is_no_file_is_read_as_nothing_and_written_to_by_nobody(tmp_path: P
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
+def test_a_file_that_has_another_name_too_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "_stderr.txt").hardlink_to(tmp_path / "mine")
+    files.append(tmp_path / "_stderr.txt", b"ours")
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 def test_json_that_could_not_be_written_again_is_no_context(tmp_path: Path) -> None:
     (tmp_path / files.CONTEXT).write_text(f'{{"a": {nested(300)}}}')
     with pytest.raises(ValueError, match="nested deeper than 200"):
