@@ -4,10 +4,12 @@ import sys
 from pathlib import Path
 
 from agents.registry import codec
-from ops.reading.facts import FactReader
 from ops.reading.log import Log
 from ops.replaying.reading import Tell, records, silent
 from pipeline import __version__
+from pipeline.codec import DecodeError
+from pipeline.identity import family_of_job
+from pipeline.messages.fact import Fact
 from pipeline.replay.history import History, HistoryError
 from pipeline.replay.selection import Selection
 from pipeline.settings import Settings
@@ -24,17 +26,34 @@ def from_log(settings: Settings, job_id: str, tell: Tell = silent) -> History | 
     topology = settings.topology
     partition = topology.job_partition(job_id)
     selection = Selection(job_id, codec(settings))
-    with Log(settings, follows=False) as log, FactReader(settings) as reader:
+    with Log(settings, follows=False) as log:
         begins, ends = log.bounds(topology.inbox, partition)
         for message in records(log, topology.inbox, partition, begins, ends, tell):
             selection.take(message.offset(), message.timestamp()[1], message.key(), message.value())
         # after the inbox: of what was read above, all that is decided by now is there
-        facts = reader.of_job(job_id)
+        facts = _facts(settings, log, job_id, tell)
     found = selection.records()
     known = any(job_id in str(one.message.record()) for one in found if one.message is not None)
     if not facts and not known:
         return None
-    return History(job_id, partition, found, tuple(facts), begins, ends, __version__)
+    return History(job_id, partition, found, facts, begins, ends, __version__)
+
+
+def _facts(settings: Settings, log: Log, job_id: str, tell: Tell) -> tuple[Fact, ...]:
+    """Return the job's facts by `seq`, without repeats."""
+    topology, made = settings.topology, codec(settings)
+    partition, key = topology.job_partition(job_id), family_of_job(job_id).encode()
+    facts: dict[int, Fact] = {}
+    for message in records(log, topology.events, partition, *log.bounds(topology.events, partition), tell):
+        if message.key() != key:
+            continue
+        try:
+            fact = Fact.of(made.decode("fact", message.value()))
+        except (DecodeError, KeyError, TypeError, ValueError):
+            continue
+        if fact.job_id == job_id:
+            facts[fact.seq] = fact
+    return tuple(facts[seq] for seq in sorted(facts))
 
 
 def from_file(path: Path) -> History:

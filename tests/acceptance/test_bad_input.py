@@ -133,6 +133,15 @@ def test_any_other_producer_is_refused_5_mib_by_its_client_or_by_the_broker(site
     the_next_one_runs(site)
 
 
+def test_the_audit_knows_what_became_of_each_record(site: Site) -> None:
+    site.send(b"\xc3\x01rubbish")
+    site.send(b'{"payload": {}}')
+    the_next_one_runs(site)
+    # the gate says only now and then how far it is
+    until(lambda: site.told("audit")["checks"]["taken"]["judged"] >= 3, SOON, what="the gate's position")
+    assert site.told("audit")["holds"]
+
+
 def test_nothing_of_all_this_made_a_queue_or_a_topic(site: Site) -> None:
     the_next_one_runs(site)
     assert {row["queue"] for row in site.told("queues")} <= {"fine"}

@@ -5,13 +5,17 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from confluent_kafka import TopicPartition
 from typer.testing import CliRunner
 
+from agents.admin_client import admin_client
 from ops.cli import exits
 from ops.cli.main import app
+from ops.reading.log import Log
 from pipeline.ledger.case import Case
 from pipeline.messages.fact import Fact
 from pipeline.messages.inbox import Heartbeat, Held
@@ -124,10 +128,50 @@ def test_an_exported_history_replays_without_a_server_as_the_log_does(past: Past
     assert "the last that lists it" in text
 
 
+def test_an_audit_of_the_last_of_it_holds_what_it_does_not_see_against_nobody(past: Past) -> None:
+    times = sorted(fact.time for of_job in past.bench.facts.values() for fact in of_job.values())
+    for time_ms in times[:: len(times) // 4]:
+        moment = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat()
+        result = past.run("audit", "--from", moment, "-o", "json")
+        assert result.exit_code == exits.OK, result.stdout
+    assert json.loads(result.stdout)["not_judged"]
+
+
+def test_what_retention_took_is_not_judged_and_the_rest_is(kafka: str, tmp_path: Path) -> None:
+    bench = Bench(kafka, tmp_path, f"retention-{time.time_ns() % 10**9}.")
+    orchestrator = bench.orchestrator().start()
+    try:
+        old = [bench.submit(f"old-{number}") for number in range(12)]
+        bench.until_all(old, WHOLE)
+        inbox = bench.topology.inbox
+        with Log(bench.settings) as log:
+            ends = log.ends(inbox, range(inbox.partitions))
+        cuts = [TopicPartition(inbox.name, number, max(0, end - 2)) for number, end in ends.items()]
+        for cut in admin_client({"bootstrap.servers": kafka}).delete_records(cuts).values():
+            cut.result(30)
+        new = [bench.submit(f"new-{number}") for number in range(12)]
+        bench.until_all(new, WHOLE)
+    finally:
+        orchestrator.end()
+        bench.close()
+    past = Past(bench, old[0], "", "", "")
+    verified = past.run("replay", "verify", "-o", "json")
+    assert verified.exit_code == exits.OK, verified.stdout
+    partitions = json.loads(verified.stdout)["partitions"]
+    assert sum(one["equal"] for one in partitions) == 3 * len(new)
+    assert all(comparison.BEFORE in one["not_judged"] for one in partitions if one["not_judged"])
+    assert any(one["not_judged"] for one in partitions)
+    audited = past.run("audit", "-o", "json")
+    assert audited.exit_code == exits.OK, audited.stdout
+    assert json.loads(audited.stdout)["not_judged"]
+    told = past.run("replay", "job", old[0])
+    assert "what came before is gone" in told.stderr
+
+
 def test_a_job_that_is_not_there_and_a_broker_that_is_not_are_told_apart(past: Past) -> None:
     assert past.run("replay", "job", "nobody-1").exit_code == exits.NOT_FOUND
     assert past.run("replay", "verify", "--partition", "4").exit_code == exits.USAGE
-    for words in (["replay", "job", "nobody-1"], ["replay", "verify"], ["audit"]):
+    for words in (["replay", "verify"], ["audit"]):
         assert CliRunner().invoke(app, words, env=NOWHERE).exit_code == exits.UNREACHABLE
 
 

@@ -1,6 +1,11 @@
 """Replay: the fold makes what the orchestrator makes, and a job's history can be told without any server."""
 
+import contextlib
 import json
+import os
+import pty
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -184,6 +189,25 @@ def test_a_replayed_job_is_readable_text_and_json_lines() -> None:
     short = run("job", "--file", str(file), "--until", str(offset), "-o", "json").stdout.splitlines()
     assert json.loads(short[-1])["offset"] == offset
     assert len(run("job", "--file", str(file), "--until", "2020-01-01", "-o", "json").stdout) == 0
+
+
+def test_in_a_terminal_each_step_waits_and_shows_the_state_when_asked(tmp_path: Path) -> None:
+    file = next(one for one in HISTORIES if one.stem == "worker-lost")
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "ops.cli.main", "replay", "job", "--file", str(file), "--step"]
+    process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=os.environ | NOWHERE)
+    os.close(slave)
+    os.write(master, b"\ns\nq\n")
+    shown = b""
+    with contextlib.suppress(OSError):
+        while part := os.read(master, 65_536):
+            shown += part
+    os.close(master)
+    assert process.wait(30) == 0
+    assert shown.count(b"[Enter] next") == 3
+    assert b'"phase": "waiting"' in shown
+    assert b"\x1b[" in shown
+    assert b"job-started" not in shown
 
 
 def test_a_replayed_job_says_where_the_log_has_something_else(tmp_path: Path) -> None:
