@@ -1,6 +1,7 @@
 """What a job may leave in its work directory, and what the worker does with it all the same."""
 
 import errno
+import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -134,7 +135,8 @@ def test_json_that_could_not_be_written_again_is_no_metrics(tmp_path: Path) -> N
 
 def test_statistics_are_read_up_to_a_limit_and_complained_of_up_to_another(tmp_path: Path) -> None:
     for number in range(40):
-        (tmp_path / f"{number:02}_docker_stats.json").write_text(f'["{"x" * 3 * MIB}"]' if number < 10 else "[1]")
+        text = json.dumps([{"said": "x" * 3 * MIB}] if number < 10 else [{}])
+        (tmp_path / f"{number:02}_docker_stats.json").write_text(text)
     found = collect(tmp_path)
     assert len(found.usage_stats) == 6
     assert len(found.notes) == 20
