@@ -95,8 +95,11 @@ async def test_the_images_root_is_read_only(enclosed: Bench) -> None:
 
 
 def test_swap_is_part_of_the_memory_limit(enclosed: Bench) -> None:
-    described = enclosed.engine.describe(enclosed.sh("true", memory_mib=64))
+    spec = enclosed.sh("true", memory_mib=64)
+    described = enclosed.engine.describe(spec)
     assert described["mem_limit"] == described["memswap_limit"] == "64m"
+    line = " ".join(enclosed.engine.command_line(spec)).lower()
+    assert "--memory 64m --memory-swap 64m" in line
 
 
 async def test_the_command_has_no_privileges(enclosed: Bench) -> None:
