@@ -106,6 +106,16 @@ async def test_a_command_outlives_its_engine_and_ends_as_it_would(outlived: Rest
 
 
 @pytest.mark.docker
+async def test_what_is_printed_after_the_engine_began_anew_holds_nobody_up(outlived: Restarting) -> None:
+    printing = "touch up; until [ -e go ]; do sleep 0.05; done; busybox head -c 1000000 /dev/zero; exit 7"
+    outlived.spec = outlived.bench.sh(printing, image=NAME, time_limit=60.0)
+    running = await outlived.begun()
+    await outlived.away("killed")
+    outlived.there("go").touch()
+    assert (await running).exit_code == 7
+
+
+@pytest.mark.docker
 async def test_the_end_of_a_command_while_its_engine_is_away_is_not_missed(outlived: Restarting) -> None:
     running = await outlived.begun()
     await outlived.away("killed", meanwhile="go")
