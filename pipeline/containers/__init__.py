@@ -5,6 +5,6 @@
 carries what the command prints to its `output`: bounded files, and an observer.
 `cgroups` and `watch` know what a run uses, and whether its memory limit killed; `interruption`, whether the engine did.
 `archive` reads what images are loaded from.
-May import: the standard library, orjson and, only in `docker`, `docker_images`, `podman`, `container`, `interruption`
-and `attached`, the Docker SDK. Imports no other part of `pipeline`. Linux only.
+May import: the standard library, orjson and, only in `docker`, `docker_images`, `docker_labels`, `podman`, `container`,
+`interruption` and `attached`, the Docker SDK. Imports no other part of `pipeline`. Linux only.
 """

@@ -13,11 +13,12 @@ from typing import Any
 
 import docker
 import requests
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import APIError, DockerException
 from docker.models.containers import Container
 from docker.types import DeviceRequest, LogConfig, Ulimit
 from docker.types import Mount as Bind
 
+from pipeline.containers import docker_labels as ours
 from pipeline.containers.attached import attached
 from pipeline.containers.base import Engine, Orphan, Running
 from pipeline.containers.container import RunningContainer
@@ -36,14 +37,10 @@ from pipeline.containers.output import Outputs
 from pipeline.containers.ownership import default_user, give, parse_user
 from pipeline.containers.pump import Pump
 from pipeline.containers.run_line import run_line
-from pipeline.containers.spec import Labels, Mount, RunSpec
+from pipeline.containers.spec import Mount, RunSpec
 from pipeline.containers.threads import in_thread
 from pipeline.containers.watch import Watch
 
-#: Names of the labels that containers carry.
-JOB, ATTEMPT, HOLDER, WORKER, DIRECTORY = (
-    f"jobstream.{name}" for name in ("job", "attempt", "holder", "worker", "directory")
-)
 #: Seconds that a request which answers at once may take.
 TIMEOUT = 60
 #: What the SDK calls an engine behind a socket of this host.
@@ -96,7 +93,7 @@ class DockerEngine(Engine):
     async def reap_orphans(self, worker: str, holder: str) -> list[Orphan]:
         """See Engine; containers that were made but never started count too."""
         try:
-            return await in_thread(self._reap, worker, holder)
+            return await in_thread(lambda: ours.reap(self._clients()[0], worker, holder))
         except (DockerException, requests.RequestException) as error:
             raise UnavailableError(f"{self.title} can't be asked for orphans: {error}") from error
 
@@ -227,7 +224,7 @@ class DockerEngine(Engine):
             "ulimits": self._ulimits(),
             "device_requests": self._devices(spec),
             "log_config": LogConfig(type="none"),
-            "labels": _labels(spec.labels, spec.working_dir),
+            "labels": ours.labels(spec.labels, spec.working_dir),
             "environment": _environment(spec),
             "working_dir": str(spec.working_dir),
         }
@@ -270,44 +267,12 @@ class DockerEngine(Engine):
             return docker.DockerClient(base_url=self._base_url, timeout=timeout)
         return docker.from_env(timeout=timeout)
 
-    def _reap(self, worker: str, holder: str) -> list[Orphan]:
-        quick, _ = self._clients()
-        found = []
-        for container in quick.containers.list(all=True, filters={"label": f"{WORKER}={worker}"}, ignore_removed=True):
-            labels = container.labels
-            if labels.get(HOLDER) == holder:
-                continue
-            try:
-                container.remove(force=True, v=True)
-            except NotFound:
-                continue
-            directory = labels.get(DIRECTORY)
-            found.append(
-                Orphan(
-                    job=labels.get(JOB, ""),
-                    attempt=int(labels.get(ATTEMPT) or 0),
-                    holder=labels.get(HOLDER, ""),
-                    working_dir=Path(directory) if directory else None,
-                )
-            )
-        return found
-
 
 def _undistracted(client: docker.DockerClient) -> docker.DockerClient:
     if client.api.base_url == _LOCAL:
         # Else each request looks for proxies and passwords, which a socket has no use for: a third of its time.
         client.api.trust_env = False
     return client
-
-
-def _labels(labels: Labels, directory: Path) -> dict[str, str]:
-    return {
-        JOB: labels.job,
-        ATTEMPT: str(labels.attempt),
-        HOLDER: labels.holder,
-        WORKER: labels.worker,
-        DIRECTORY: str(directory),
-    }
 
 
 def _environment(spec: RunSpec) -> dict[str, str]:

@@ -31,7 +31,7 @@ def repository_and_tag(image: str) -> tuple[str, str]:
 def is_qualified(name: str) -> bool:
     """Say whether a name says itself which registry it is of (spec §6): its first part has a dot or a colon.
 
-    >>> is_qualified("ghcr.io/org/hello:1"), is_qualified("localhost:5000/hello"), is_qualified("org/hello:1")
+    >>> is_qualified("images.example/org/hello:1"), is_qualified("localhost:5000/hello"), is_qualified("org/hello:1")
     (True, True, False)
     """
     first, slash, _ = name.partition("/")

@@ -46,8 +46,8 @@ class Wanted:
 def reference(name: str, registry: str) -> str:
     """Return what a registry calls an image: a name that says its own registry is not given another (spec §6).
 
-    >>> reference("org/hello:1", "reg.example:5000"), reference("ghcr.io/org/hello:1", "reg.example:5000")
-    ('reg.example:5000/org/hello:1', 'ghcr.io/org/hello:1')
+    >>> reference("org/hello:1", "reg.example:5000"), reference("images.example/org/hello:1", "reg.example:5000")
+    ('reg.example:5000/org/hello:1', 'images.example/org/hello:1')
     """
     return name if is_qualified(name) else f"{registry.rstrip('/')}/{name}"
 

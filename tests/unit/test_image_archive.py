@@ -132,7 +132,7 @@ def test_of_an_engine_with_other_ids_the_layers_count(tmp_path: Path) -> None:
         ("docker.io/library/hello:1", "hello:1"),
         ("docker.io/org/hello:1", "org/hello:1"),
         ("localhost:5000/hello", "localhost:5000/hello:latest"),
-        ("ghcr.io/org/hello:1", "ghcr.io/org/hello:1"),
+        ("images.example/org/hello:1", "images.example/org/hello:1"),
     ],
 )
 def test_names_are_compared_as_engines_read_them(name: str, meant: str) -> None:
