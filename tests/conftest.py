@@ -50,7 +50,16 @@ MARKERS = {
     "apptainer_engine": ("docker",),
 }
 #: files that take minutes: they come first, so that no worker is left with one of them when the others have ended
-LONG = ("test_stops", "test_demo", "test_orchestrator", "test_operations", "test_worker", "test_sink", "test_scheduler")
+LONG = (
+    "test_stops",
+    "test_demo",
+    "test_orchestrator",
+    "test_operations",
+    "test_worker",
+    "test_task_worker",
+    "test_sink",
+    "test_scheduler",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
