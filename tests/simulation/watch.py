@@ -1,0 +1,174 @@
+"""What must hold of each record that an owner publishes, and of each offset that it commits."""
+
+from typing import Any
+
+from agents.orchestrator.merging_table import body_of, offset_of
+from pipeline.codec import Codec
+from pipeline.ledger.document import Document
+from pipeline.ledger.state import Family
+from pipeline.messages.command import GRANT, PERMIT, STOP
+from pipeline.messages.inbox import Heartbeat
+from pipeline.topology import ORCHESTRATOR_ID, TABLES, Topology
+from tests.simulation.bus import Bus, Entry
+from tests.simulation.oracle import Oracle, ViolationError
+from tests.simulation.reference import Reference
+
+Key = tuple[Any, ...]
+
+
+class Merged:
+    """A changelog partition as whoever reads all of it must see it: of each key what includes most."""
+
+    def __init__(self) -> None:
+        self.offsets: dict[bytes, int] = {}
+        self.values: dict[bytes, bytes | None] = {}
+
+    def take(self, entry: Entry) -> int:
+        offset = offset_of(entry.value) if entry.value is not None else int(dict(entry.headers)["offset"])
+        if offset >= self.offsets.get(entry.key, -3):
+            self.offsets[entry.key], self.values[entry.key] = offset, entry.value
+        return offset
+
+
+class Watch:
+    """Sees all that reaches the broker."""
+
+    def __init__(self, bus: Bus, topology: Topology, codec: Codec, oracle: Oracle) -> None:
+        self.codec = codec
+        self.oracle = oracle
+        self.topology = topology
+        self.references = [Reference(number, codec, oracle) for number in range(topology.inbox_partitions)]
+        self.merged = {(table, number): Merged() for table in TABLES for number in range(topology.inbox_partitions)}
+        self.committed = [0] * topology.inbox_partitions
+        self.folded = 0
+        self.facts: set[Key] = set()
+        self.runs: set[Key] = set()
+        self.commands: set[Key] = set()
+        self.accepted: dict[str, int] = {}
+        observers = bus.observers
+        observers.setdefault(topology.inbox.name, []).append(self._inbox)
+        observers.setdefault(topology.events.name, []).append(self._event)
+        observers.setdefault(topology.commands.name, []).append(self._command)
+        observers.setdefault(topology.dead.name, []).append(self._dead)
+        for table in TABLES:
+            name = f"{ORCHESTRATOR_ID}-{table}-changelog"
+            observers.setdefault(name, []).append(lambda p, e, table=table: self._changed(table, p, e))
+
+    def watch_queue(self, bus: Bus, queue: str) -> None:
+        bus.observers.setdefault(self.topology.run(queue).name, []).append(lambda _, e: self._run(queue, e))
+
+    def reference_of(self, job_id: str) -> Reference:
+        return self.references[self.topology.job_partition(job_id)]
+
+    def commit(self, partition: int, upto: int) -> None:
+        """All before `upto` must be published, and be in the changelog."""
+        reference = self.references[partition]
+        for offset in range(self.committed[partition], upto):
+            self._is_published(reference, partition, offset)
+        self.committed[partition] = max(self.committed[partition], upto)
+
+    def _is_published(self, reference: Reference, partition: int, offset: int) -> None:
+        folded = reference.log[offset]
+        where = f"inbox {partition}/{offset} was acknowledged"
+        if folded.message is not None and isinstance(folded.message.body, Heartbeat):
+            return
+        if folded.decision is None or folded.after is None:
+            return
+        for fact in folded.decision.facts:
+            if (fact.job_id, fact.seq) not in self.facts:
+                raise ViolationError(f"{where} before its fact was published: {fact.job_id} {fact.status}")
+        for one in folded.decision.dispatches:
+            if self._dispatch(one.queue, one.key, one.run, one.headers) not in self.runs:
+                raise ViolationError(f"{where} before its run record was published: {one}")
+        for command in folded.decision.commands:
+            if (command.kind, command.holder, command.job_id, command.attempt) not in self.commands:
+                raise ViolationError(f"{where} before its command was published: {command}")
+        self._is_stored(folded.after, partition, offset, where)
+
+    def _is_stored(self, family: Family, partition: int, offset: int, where: str) -> None:
+        key = family.id.encode()
+        merged = self.merged["families", partition]
+        if family.is_empty:
+            return
+        have = merged.offsets.get(key, -3)
+        if have < offset:
+            raise ViolationError(f"{where} before its family's row was written (it includes {have})")
+        state = self.references[partition].as_of(family.id, have)
+        if state is not None and state.jobs and self.merged["active", partition].values.get(key) is None:
+            raise ViolationError(f"{where}, and its family with unfinished jobs is not in the index")
+        for job_id in family.jobs:
+            if self.merged["documents", partition].offsets.get(job_id.encode()) is None:
+                raise ViolationError(f"{where} before the document of {job_id} was written")
+
+    def stops(self) -> None:
+        """All who listed what they don't hold must have been told to stop, once that was acknowledged."""
+        left = []
+        for partition, offset, holder, job_id, attempt in self.oracle.stops:
+            if offset >= self.committed[partition]:
+                left.append((partition, offset, holder, job_id, attempt))
+            elif (STOP, holder, job_id, attempt) not in self.commands:
+                raise ViolationError(f"{holder} lists {job_id}/{attempt}, holds it not, and was not told to stop")
+        self.oracle.stops = left
+
+    def _inbox(self, partition: int, entry: Entry) -> None:
+        self.folded += 1
+        self.references[partition].fold(entry)
+
+    def _event(self, partition: int, entry: Entry) -> None:
+        record = self.codec.decode("fact", entry.value)
+        log = self.references[partition].log
+        offset = record["inbox_offset"]
+        decision = log[offset].decision if 0 <= offset < len(log) else None
+        facts = decision.facts if decision is not None else []
+        index = record["index"]
+        if index >= len(facts) or facts[index].record() != record:
+            raise ViolationError(f"a fact that the log does not give: {record['job_id']} seq {record['seq']} "
+                            f"{record['status']} from {partition}/{offset}")  # fmt: skip
+        self.facts.add((record["job_id"], record["seq"]))
+
+    def _command(self, _: int, entry: Entry) -> None:
+        record = self.codec.decode("command", entry.value)
+        key = (record["kind"], record["holder"], record["job_id"], record["attempt"])
+        self.commands.add(key)
+        job_id, attempt = record["job_id"], record["attempt"]
+        if record["kind"] == STOP:
+            self.oracle.stopped_rightly(self.reference_of(job_id), record["holder"], job_id, attempt)
+        elif record["kind"] in (GRANT, PERMIT) and self.oracle.holders.get((job_id, attempt)) != record["holder"]:
+            raise ViolationError(f"a {record['kind']} that the log does not give: {key}")
+
+    def _run(self, queue: str, entry: Entry) -> None:
+        run = None if entry.value is None else self.codec.decode("run", entry.value)
+        headers = [(name, value.decode()) for name, value in entry.headers]
+        key = entry.key.decode()
+        if run is None:
+            self.runs.add((queue, key, *headers))
+        else:
+            self.runs.add((queue, key, run["seq"], run["priority"], run["since"]))
+
+    @staticmethod
+    def _dispatch(queue: str, key: str, run: Any, headers: Any) -> Key:
+        return (queue, key, *headers) if run is None else (queue, key, run.seq, run.priority, run.since)
+
+    def _changed(self, table: str, partition: int, entry: Entry) -> None:
+        offset = self.merged[table, partition].take(entry)
+        if entry.key.startswith(b"!"):
+            return
+        name = entry.key.decode()
+        reference = self.references[partition]
+        if table == "families":
+            if entry.value is None:
+                state = reference.as_of(name, offset)
+                if state is not None and not state.is_empty:
+                    raise ViolationError(f"a family was deleted that is not empty: {name} at {partition}/{offset}")
+                return
+            state = reference.at(name, offset)
+            if state is None or body_of(entry.value) != state.dump():
+                raise ViolationError(f"a row that the log does not give: {name} at {partition}/{offset}: "
+                                f"{body_of(entry.value)!r} is not {state and state.dump()!r}")  # fmt: skip
+        elif table == "documents" and entry.value is not None:
+            known = reference.every_document.get(name)
+            if known is None or Document.load(body_of(entry.value)) != known:
+                raise ViolationError(f"a document that the log does not give: {name}")
+
+    def _dead(self, _: int, entry: Entry) -> None:
+        raise ViolationError(f"a record was buried: {dict(entry.headers)}")
