@@ -1,4 +1,7 @@
-"""Records that could not be handled: their original bytes on jobs.dead, and why in the headers."""
+"""Records that could not be handled: their original bytes on jobs.dead, and why in the headers.
+
+And what such a record is called by when it is sent again, so that however often that is done it makes its jobs once.
+"""
 
 from concurrent.futures import Future
 
@@ -7,6 +10,10 @@ from pipeline.topology import Topology
 
 #: bytes of a reason in a header
 REASON_LIMIT = 4096
+#: On a record that is a dead letter sent again: the letter's id, the first of them where it came back.
+LETTER_HEADER = "jobstream.dead-letter"
+#: Beside it: what the submission is called where it brings no id of its own, as it would have been at its first time.
+SUBMISSION_HEADER = "jobstream.submission-id"
 
 
 class DeadLetters:

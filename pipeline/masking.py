@@ -1,4 +1,4 @@
-"""URLs as logs and facts may show them."""
+"""URLs, and texts with secrets in them, as logs, facts and listings may show them."""
 
 import re
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
@@ -8,6 +8,14 @@ _SECRET = re.compile(
 )
 #: Characters above which a parameter's value is taken for a secret whatever it is called.
 _LONG = 40
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,20}://[^\s\"'<>\\\\`]+")
+_NAMED = r"(?:secret|token|passw|credential|api[-_]?key|access[-_]?key|private|signature|auth(?!ors?\b))[\w.-]{0,40}"
+#: A secret beside its name, in JSON, in JSON within JSON, in a header or a command line; the value may be cut off.
+_PAIR = re.compile(
+    rf"({_NAMED}(?:\\*[\"'])?\s*[:=]\s*)"
+    r"(?:(?:Bearer|Basic)\s+\S+|\"(?:[^\"\\]|\\.)*(?:\"|$)|'[^']*(?:'|$)|\\+\".*?(?:\\+\"|$)|[^\s,;}&\]]+)",
+    re.IGNORECASE | re.DOTALL,
+)
 #: Characters of a URL that are shown.
 _SHOWN = 500
 
@@ -36,6 +44,15 @@ def without_secrets(text: str, url: str) -> str:
     for secret in _secrets(url):
         text = text.replace(secret, "***")
     return text
+
+
+def masked_text(text: str) -> str:
+    """Return a text of unknown origin in which URLs and what is named like a secret are masked.
+
+    >>> masked_text('{"password": "x y", "url": "s3://me:pw@b/k"} token=abc; n=1')
+    '{"password": ***, "url": "s3://b/k"} token=***; n=1'
+    """
+    return _PAIR.sub(r"\1***", _URL.sub(lambda found: masked(found[0]), text))
 
 
 def _secrets(url: str) -> list[str]:

@@ -178,6 +178,12 @@ class Topology:
         return self._topic("jobs.dead", 1, "original", "gate, sink", None, 90 * DAY_MS, max_bytes=2 * RECORD_LIMIT)
 
     @property
+    def dead_notes(self) -> Topic:
+        """What was done about dead letters, by the letter's id: JSON. A note outlives its letter."""
+        both = {"cleanup.policy": "compact,delete"}
+        return self._topic("jobs.dead.notes", 1, "letter", "operators", None, 180 * DAY_MS, compacted=True, extra=both)
+
+    @property
     def logs(self) -> Topic:
         """What running jobs print, in chunks; partitioned by family, so that an attempt's chunks stay in order."""
         return self._topic(
@@ -237,6 +243,7 @@ class Topology:
             self.events,
             self.datasets,
             self.dead,
+            self.dead_notes,
             self.logs,
             *(self.tasks(queue) for queue in self.task_queues),
             self.task_retries,

@@ -4,5 +4,5 @@
 what a record becomes, `dead` what becomes of one that is none; `queues` declares queues, `job_types`
 knows the registered types, `lag` and `pace` say how many submissions may go on; `pool` runs job creators.
 May import: `pipeline`, `agents.bus`, `agents.admin`, `agents.offsets`, `agents.fetching`, `agents.registry`,
-`agents.job_types`, `agents.logging`.
+`agents.job_types`, `agents.dead_letters`, `agents.logging`.
 """

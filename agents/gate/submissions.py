@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 
+from agents.dead_letters import LETTER_HEADER, SUBMISSION_HEADER
 from agents.gate.dead import dead_letter
 from agents.gate.job_types import JobTypes
 from agents.gate.pool import Pool
@@ -26,6 +27,10 @@ log = structlog.stdlib.get_logger(__name__)
 
 #: Creators that never returned, after which the process is better begun anew.
 MAX_STUCK = 16
+
+
+#: Characters of a submission's id.
+_MAX_ID = 512
 
 
 class StuckError(Exception):
@@ -122,7 +127,10 @@ class Submissions:
 
     def _origin(self, record: Incoming) -> Origin:
         source = Source("submit", record.partition, record.offset, record.topic_id)
-        return Origin(record.topic, source, record.time, replay=mark_of(record.headers))
+        headers = dict(record.headers)
+        named = (headers.get(SUBMISSION_HEADER) or b"") if LETTER_HEADER in headers else b""
+        submission_id = named.decode(errors="replace")[:_MAX_ID]
+        return Origin(record.topic, source, record.time, replay=mark_of(record.headers), named=submission_id)
 
     def _replace_pool(self) -> None:
         """Leave a creator that doesn't return behind, with its thread: threads can't be ended from outside."""

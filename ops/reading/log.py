@@ -1,9 +1,9 @@
 """One consumer over topics by `assign()`: reading a range, and following from the end."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -18,6 +18,8 @@ REACH_TIMEOUT = 5.0
 _RETRY = 0.1
 #: records that are taken from the client at a time
 _BATCH = 500
+
+T = TypeVar("T")
 
 
 class BrokerError(OSError):
@@ -109,10 +111,7 @@ class Log:
         """Return the offset of each partition's first record at or after `time_ms`; its end where there is none."""
         self.require(topic)
         asked = [TopicPartition(topic.name, number, time_ms) for number in partitions]
-        try:
-            found = self._client.offsets_for_times(asked, timeout=REACH_TIMEOUT)
-        except KafkaException as error:
-            raise _unanswered(topic, error) from error
+        found = self._patiently(topic, lambda: self._client.offsets_for_times(asked, timeout=REACH_TIMEOUT))
         return {
             one.partition: one.offset if one.offset >= 0 else self._bounds(topic, one.partition)[1] for one in found
         }
@@ -133,11 +132,14 @@ class Log:
 
     def _bounds(self, topic: Topic, partition: int) -> tuple[int, int]:
         place = TopicPartition(topic.name, partition)
+        low, high = self._patiently(topic, lambda: self._client.get_watermark_offsets(place, timeout=REACH_TIMEOUT))
+        return int(low), int(high)
+
+    def _patiently(self, topic: Topic, ask: Callable[[], T]) -> T:
         deadline = time.monotonic() + REACH_TIMEOUT
         while True:
             try:
-                low, high = self._client.get_watermark_offsets(place, timeout=REACH_TIMEOUT)
-                return int(low), int(high)
+                return ask()
             except KafkaException as error:
                 # a topic that was just made, or a broker that just came, has its leaders a moment later
                 if time.monotonic() > deadline:

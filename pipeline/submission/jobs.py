@@ -21,6 +21,7 @@ class Origin:
     """Where a submission came from: `topic` by its full name, `time` the broker's in ms, the sender where known.
 
     `replay` is the mark of one that was sent again from the past (`pipeline.messages.mark`).
+    `named` is the id of a submission that was sent before, from elsewhere, and brings none of its own.
     """
 
     topic: str
@@ -28,11 +29,12 @@ class Origin:
     time: int
     principal: str | None = None
     replay: str = ""
+    named: str = ""
 
     @property
     def submission_id(self) -> str:
         """The id of a submission that brings none of its own."""
-        return f"{self.topic}-{self.source.partition}-{self.source.offset}"
+        return self.named or f"{self.topic}-{self.source.partition}-{self.source.offset}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,10 @@ def test_the_payload_hash_does_not_depend_on_where_the_payload_comes_from(tmp_pa
         (["hash"], "--payload FILE or --param"),
         (["list", "--status", "lost"], "job-completed"),
         (["queues", "declare", "Not A Queue"], "no queue name"),
+        (["dead", "retry"], "IDs or --query"),
+        (["dead", "retry", "0-1", "--query", "topic=submit"], "IDs or --query"),
+        (["dead", "retry", "--query", "type=x"], "topic, reason, since"),
+        (["dead", "list", "--since", "lately"], "30m, 2h, 3d"),
     ],
 )
 def test_a_wrong_command_line_is_one_line_and_exit_code_2(words: list[str], said: str) -> None:
@@ -115,6 +119,7 @@ def test_a_setting_that_is_wrong_is_named() -> None:
         ["revoke", "a-b"],
         ["queues"],
         ["workers"],
+        ["dead", "list"],
     ],
 )
 def test_a_broker_that_is_away_is_one_line_and_exit_code_5(words: list[str]) -> None:

@@ -54,6 +54,12 @@ def test_the_clients_own_submission_id_is_kept() -> None:
     assert submitted(submission(submission_id="mine"))[1].submission_id == "mine"
 
 
+def test_a_submission_that_is_sent_again_from_elsewhere_makes_the_jobs_of_its_first_place() -> None:
+    again = Origin("jobs.submit", Source("submit", 5, 99), 1, named=ORIGIN.submission_id)
+    assert submitted(submission(), origin=again)[1] == submitted(submission())[1]
+    assert submitted(submission(submission_id="mine"), origin=again)[1].submission_id == "mine"
+
+
 def test_the_same_submission_elsewhere_in_the_log_makes_the_same_jobs() -> None:
     later = Origin("jobs.submit", Source("submit", 5, 99), 1)
     one = submission(submission_id="mine")

@@ -55,6 +55,12 @@ def test_what_is_read_from_its_start_is_compacted_and_kept() -> None:
         assert topic.config()["retention.ms"] == "-1"
 
 
+def test_a_note_outlives_the_letter_that_it_is_about_and_then_goes_too() -> None:
+    topology = Topology()
+    assert topology.dead_notes.config()["cleanup.policy"] == "compact,delete"
+    assert int(topology.dead_notes.config()["retention.ms"]) > int(topology.dead.config()["retention.ms"])
+
+
 def test_a_dead_letter_is_larger_than_any_record_that_it_may_hold() -> None:
     topology = Topology()
     largest = max(topic.max_bytes for topic in (topology.submit, topology.reports, topology.control, topology.events))
