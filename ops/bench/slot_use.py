@@ -51,7 +51,9 @@ def measure(
 
 def _run(cluster: Cluster, name: str, count: int, duration: float, options: Mapping[str, Any]) -> list[Ran]:
     settings, tag = cluster.settings, f"{name}-{time.time_ns()}"
-    with FactReader(settings) as reader, reader.follow() as follower, Submitter(settings) as submitter:
+    # a client that outlives its broker would say so on standard error, after the last line
+    quiet = {"log_level": 0}
+    with FactReader(settings) as reader, reader.follow() as follower, Submitter(settings, **quiet) as submitter:
         for number in range(count):
             payload = {"_command": f"sleep {duration:g}", "tag": tag, "number": number}
             submitter.send(Submission("bench-sleep", payload, f"{tag}-{number}", options))
