@@ -67,14 +67,22 @@ def born(pid: int) -> str:
     return f"{_boot()}/{stat[19]}" if stat else ""
 
 
-def members(record: ProcessRecord) -> Iterator[int]:
+def members(record: ProcessRecord, strangers: set[int]) -> Iterator[int]:
     """Yield the pids of all processes of the run, zombies not counted, each as soon as it is found.
 
     The youngest come first, as far as pids tell: one that begins another and ends may be gone an instant later.
+    `strangers` are passed over; those that certainly aren't of the run are added, so that another look is quick.
     """
     group = record.pid if record.pid > 0 and record.born and record.born == born(record.pid) else None
     pids = sorted((int(entry) for entry in os.listdir(_PROC) if entry.isdigit()), reverse=True)  # noqa: PTH208
-    return (pid for pid in pids if pid != os.getpid() and _belongs(pid, record.token, group))
+    for pid in pids:
+        if pid == os.getpid() or pid in strangers:
+            continue
+        belongs = _belongs(pid, record.token, group)
+        if belongs:
+            yield pid
+        elif belongs is False:
+            strangers.add(pid)
 
 
 def kill_all(record: ProcessRecord) -> bool:
@@ -85,10 +93,11 @@ def kill_all(record: ProcessRecord) -> bool:
     """
     deadline = time.monotonic() + _PATIENCE
     known: set[int] = set()
+    strangers: set[int] = set()
     empty = 0
     while empty < (_SURE_AFTER_FINDS if known else _SURE):
         found = set()
-        for pid in members(record):
+        for pid in members(record, strangers):
             found.add(pid)
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
@@ -101,15 +110,17 @@ def kill_all(record: ProcessRecord) -> bool:
     return True
 
 
-def _belongs(pid: int, token: str, group: int | None) -> bool:
+def _belongs(pid: int, token: str, group: int | None) -> bool | None:
+    """Say whether a process is of the run; None if that can't be told of it now."""
     try:
         if group is not None and os.getpgid(pid) == group:
-            return _stat(pid)[:1] not in ([], ["Z"])
+            return _stat(pid)[:1] not in ([], ["Z"]) or None
         with open(f"{_PROC}/{pid}/environ", "rb") as file:  # noqa: PTH123
-            # A zombie has none.
-            return f"{TOKEN_VARIABLE}={token}".encode() in file.read().split(b"\0")
+            # A zombie has none, and neither has one that becomes another program at this moment.
+            variables = file.read()
     except OSError:
-        return False
+        return None
+    return f"{TOKEN_VARIABLE}={token}".encode() in variables.split(b"\0") if variables else None
 
 
 def _stat(pid: int) -> list[str]:
