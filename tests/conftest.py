@@ -134,7 +134,7 @@ def docker_engine() -> Iterator[docker.DockerClient]:
         client = docker.from_env()
         client.ping()
     except docker.errors.DockerException as absent:
-        _unavailable(f"no Docker engine answers (DOCKER_HOST={os.environ.get('DOCKER_HOST')}): {absent}")
+        unavailable(f"no Docker engine answers (DOCKER_HOST={os.environ.get('DOCKER_HOST')}): {absent}")
     for image in (BUSYBOX, PYTHON):
         _ensure_image(client, image)
     yield client
@@ -215,7 +215,7 @@ def _ensure_image(client: docker.DockerClient, tag: str) -> None:
         script = [CONTAINERS / SCRIPTS[tag], tag]
         built = subprocess.run(script, capture_output=True, text=True, timeout=300, check=False)
         if built.returncode != 0:
-            _unavailable(f"the image {tag} is missing and can't be built here: {built.stderr.strip()[-500:]}")
+            unavailable(f"the image {tag} is missing and can't be built here: {built.stderr.strip()[-500:]}")
 
 
 def _absent(engine: str, reason: str) -> NoReturn:
@@ -224,7 +224,8 @@ def _absent(engine: str, reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-def _unavailable(reason: str) -> NoReturn:
+def unavailable(reason: str) -> NoReturn:
+    """Skip what needs something that isn't here; fail where CI is `true`."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
