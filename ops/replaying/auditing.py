@@ -68,17 +68,18 @@ class _Auditing:
     def _partition(self, number: int, decided_to: int | None) -> None:
         inbox, events = self._topology.inbox, self._topology.events
         begins, ends = self._bounds(inbox, number)
-        causes = Causes(number, self._store, begins)
+        causes = Causes(number, self._store, begins, self._settings.ledger.window_ms)
         for message in records(self._log, inbox, number, begins, ends, self._tell):
             self._findings.messages += 1
             place = (message.offset(), message.timestamp()[1])
             record = Recorded.read(self._codec, *place, message.key(), message.value())
             causes.add(*place, record.message)
-        audit = Audit(number, self._store, causes, self._grants, self._findings)
+        oldest, newest = self._bounds(events, number, until=False)
+        audit = Audit(number, self._store, causes, self._grants, self._findings, all_facts=oldest == 0)
         for offset in self._buried.get(number, ()):
             audit.buried(offset)
         last = 0
-        for message in records(self._log, events, number, *self._bounds(events, number, until=False), self._tell):
+        for message in records(self._log, events, number, oldest, newest, self._tell):
             fact = self._fact(message)
             if fact is not None and fact.inbox_offset < ends:
                 audit.add(fact)

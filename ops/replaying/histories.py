@@ -40,10 +40,13 @@ def from_log(settings: Settings, job_id: str, tell: Tell = silent) -> History | 
 
 
 def _facts(settings: Settings, log: Log, job_id: str, tell: Tell) -> tuple[Fact, ...]:
-    """Return the job's facts by `seq`, without repeats."""
+    """Return the job's facts in the order of the log, without repeats.
+
+    One that was forgotten and submitted again is numbered anew: of its facts several may have one number.
+    """
     topology, made = settings.topology, codec(settings)
     partition, key = topology.job_partition(job_id), family_of_job(job_id).encode()
-    facts: dict[int, Fact] = {}
+    facts: dict[tuple[int, int], Fact] = {}
     for message in records(log, topology.events, partition, *log.bounds(topology.events, partition), tell):
         if message.key() != key:
             continue
@@ -52,8 +55,8 @@ def _facts(settings: Settings, log: Log, job_id: str, tell: Tell) -> tuple[Fact,
         except (DecodeError, KeyError, TypeError, ValueError):
             continue
         if fact.job_id == job_id:
-            facts[fact.seq] = fact
-    return tuple(facts[seq] for seq in sorted(facts))
+            facts.setdefault((fact.inbox_offset, fact.index), fact)
+    return tuple(facts.values())
 
 
 def from_file(path: Path) -> History:

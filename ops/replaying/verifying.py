@@ -1,5 +1,6 @@
 """Today's code over a recorded inbox, against the facts that were recorded: one partition at a time, as a stream."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,15 +70,20 @@ def verify_history(history: History) -> Verdict:
     oldest = history.facts[0] if history.facts else None
     lost = oldest.inbox_offset if oldest is not None and oldest.seq > 1 else 0
     comparison = Comparison(history.begins, lost_before=lost)
-    for fact in history.facts:
-        comparison.recorded(fact)
+    facts = deque(history.facts)
+    while facts and facts[0].inbox_offset < history.begins:
+        comparison.recorded(facts.popleft())
     for record in history.records:
+        while facts and facts[0].inbox_offset <= record.offset:
+            comparison.recorded(facts.popleft())
         step = fold.apply(record)
         verdict.messages += 1
         verdict.buried += bool(step.refused)
         for made in step.facts:
             if made.job_id == history.job_id:
                 comparison.made(made)
+    for fact in facts:
+        comparison.recorded(fact)
     # exported while the ledger may have been at work: its last messages may have no facts yet
     last = max((fact.inbox_offset for fact in history.facts), default=-1)
     comparison.end(last + 1)

@@ -51,10 +51,21 @@ class Audit:
     """Judges the facts of one partition against each other and against the messages that they come from.
 
     All of the partition's messages must be in `causes` by then. Where that doesn't begin with the inbox's first, what
-    came before is not held against what follows.
+    came before is not held against what follows. `all_facts`: jobs.events is read from its very first fact on, so that
+    a job without any has none.
     """
 
-    def __init__(self, partition: int, store: Store, causes: Causes, grants: Grants, findings: Findings) -> None:
+    def __init__(
+        self,
+        partition: int,
+        store: Store,
+        causes: Causes,
+        grants: Grants,
+        findings: Findings,
+        *,
+        all_facts: bool = True,
+    ) -> None:
+        self._all_facts = all_facts
         self._partition = partition
         self._causes = causes
         self._grants = grants
@@ -99,6 +110,13 @@ class Audit:
             if life.seq == 0 and offset >= decided:
                 self._findings.unjudged[UNDECIDED] += 1
                 continue
+            if life.seq == 0 and not self._all_facts:
+                # what was submitted before too has its facts there
+                self._findings.unjudged[NO_BEGINNING] += 1
+                continue
+            if life.seq > 0 and not life.is_known:
+                self._findings.unjudged[NO_BEGINNING] += 1
+                continue
             self._findings.judged[Check.ENDS] += 1
             if life.seq == 0 and self._dead.get(f"{offset}") is None:
                 self._violated(Check.ENDS, job_id, offset, "it was submitted, and has no fact")
@@ -107,14 +125,14 @@ class Audit:
 
     def _begins_anew(self, fact: Fact, life: Life, cause: Cause | None) -> bool:
         """Say whether a job was submitted again after the ledger had forgotten it: its numbers begin anew."""
-        return (
-            fact.seq == 1
-            and life.has_ended
-            and fact.inbox_offset > life.offset
-            and cause is not None
-            and cause.kind in {"submitted", "rejected"}
-            and cause.time - life.time >= self._causes.window
-        )
+        if fact.seq > 1 or fact.inbox_offset <= life.offset or (life.is_known and not life.has_ended):
+            return False
+        if not life.is_known:
+            # only refusals were seen of it: when it ended is not known
+            return cause is not None and cause.kind in {"submitted", "rejected"}
+        if cause is None:
+            return fact.inbox_offset < self._causes.begins and fact.time - life.time >= self._causes.window
+        return cause.kind in {"submitted", "rejected"} and cause.time - life.time >= self._causes.window
 
     def _repeats(self, fact: Fact, life: Life) -> None:
         known = life.digest(fact.seq)
@@ -162,8 +180,6 @@ class Audit:
             problem = "it carries a whole document"
         self._judge(Check.REFUSED, fact, problem)
         life.refused_at = fact.inbox_offset
-        if not life.is_known:
-            life.status, life.attempt, life.submission_id = status, attempt, fact.submission_id
 
     def _goes_on(self, fact: Fact, life: Life, document: dict[str, Any], cause: Cause | None) -> None:
         """Judge a fact that changes the job's status, and take it over."""
@@ -181,7 +197,7 @@ class Audit:
         if fact.status != life.status or fact.attempt != life.attempt:
             life.holder = holder if fact.status == Status.STARTED else ""
         life.status, life.attempt, life.time = fact.status, fact.attempt, fact.time
-        life.submission_id = fact.submission_id
+        life.submission_id, life.changed = fact.submission_id, fact.inbox_offset
 
     def _enters(self, fact: Fact, document: dict[str, Any], cause: Cause | None) -> None:
         """Judge a job's first fact against the other jobs of its family."""
@@ -206,7 +222,7 @@ class Audit:
     def _duplicates(self, fact: Fact, original: str, cause: Cause | None) -> None:
         life = self._lives.of(original)
         problem = None
-        if life.seq == 0 and self._causes.begins > 0:
+        if not life.is_known and self._causes.begins > 0:
             self._findings.unjudged[NO_ORIGINAL] += 1
             return
         if life.seq == 0:

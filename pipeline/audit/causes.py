@@ -10,8 +10,6 @@ from pipeline.identity import attempt_key
 from pipeline.messages import report as reports
 from pipeline.messages.inbox import Claim, Control, Due, Inbox, OutputRefused, PolicySet, Rejected, Report, Submitted
 
-#: ms that a finished job is remembered for dedup where no policy says otherwise (setting `ledger.window_ms`)
-_WINDOW = 8 * 86_400_000
 _RETRY = "retry"
 
 
@@ -39,13 +37,16 @@ class Cause:
 
 
 class Causes:
-    """The messages of one inbox partition, fed in order; `begins` is the first offset that is read."""
+    """The messages of one inbox partition, fed in order; `begins` is the first offset that is read.
 
-    def __init__(self, partition: int, store: Store, begins: int) -> None:
+    `window` (ms) is how long a finished job is remembered for dedup, as far as no policy says otherwise.
+    """
+
+    def __init__(self, partition: int, store: Store, begins: int, window: int) -> None:
         self.begins = begins
         self.ends = begins
         #: the shortest window that any policy set: what is older than that may have been forgotten
-        self.window = _WINDOW
+        self.window = window
         self._causes = Table(store, f"cause/{partition}")
         self._submitted = Table(store, f"submitted/{partition}")
         self._released = Table(store, f"released/{partition}")

@@ -56,4 +56,4 @@ def holder_problem(fact: Fact, life: Life, cause: Cause | None, holder: str, gra
 
 
 def _was_given_up(fact: Fact, life: Life, causes: Causes) -> bool:
-    return life.offset < causes.begins or causes.released(fact.job_id, life.attempt, life.holder)
+    return life.changed < causes.begins or causes.released(fact.job_id, life.attempt, life.holder)

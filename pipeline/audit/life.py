@@ -15,7 +15,10 @@ ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.DEDUPED, Status.REVOK
 
 @dataclass(slots=True)
 class Life:
-    """A job as its facts told it so far; `seq` 0 before the first. `digests` are of the facts from `first` on."""
+    """A job as its facts told it so far; `seq` 0 before the first. `digests` are of the facts from `first` on.
+
+    `offset` is the inbox's of the last fact, `changed` of the last that changed the job and records no refusal.
+    """
 
     seq: int = 0
     first: int = 1
@@ -25,6 +28,7 @@ class Life:
     submission_id: str = ""
     time: int = 0
     offset: int = -1
+    changed: int = -1
     refused_at: int = -1
     digests: list[str] = field(default_factory=list)
 
@@ -35,7 +39,7 @@ class Life:
 
     @property
     def is_known(self) -> bool:
-        """Whether a fact told the job's status: one that records a refusal tells it too."""
+        """Whether a fact told the job's status and attempt: one that records a refusal may tell the next attempt's."""
         return self.status != ""
 
     def digest(self, seq: int) -> str | None:
