@@ -228,7 +228,7 @@ class ApptainerEngine(ProcessEngine):
         return super()._reap(worker, holder)
 
     def _end(self, record: ProcessRecord) -> bool:
-        groups = {group for pid in members(record) for group in groups_of(pid)}
+        groups = {group for pid in members(record, set()) for group in groups_of(pid)}
         if record.pid:
             groups |= {group for pid in children(record.pid) for group in groups_called(pid)}
         ended = super()._end(record)
