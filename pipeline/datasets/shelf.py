@@ -66,7 +66,9 @@ class Shelf:
     @contextmanager
     def locked(self, place: Path) -> Iterator[None]:
         """Hold the lock under which a product is replaced or withdrawn. Raises StoreBusy after the time-out."""
-        number = int(hashlib.sha256(os.fsencode(place)).hexdigest(), 16) % _LOCKS
+        # by its place in the store: two paths to one store, a mount of it elsewhere, share their locks
+        within = os.fsencode(place.relative_to(self.root))
+        number = int(hashlib.sha256(within).hexdigest(), 16) % _LOCKS
         handle = os.open(self._locks / f"{number:02}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             deadline = time.monotonic() + self.lock_timeout
