@@ -20,6 +20,7 @@ from ops.submitting import (
 from pipeline.identity import family_of_job
 from pipeline.messages.fact import Fact
 from pipeline.settings import Settings
+from pipeline.statuses import ATTEMPT_FAILED
 
 #: s after which a submission that nobody takes is mentioned
 _NOTE_AFTER = 10.0
@@ -109,4 +110,6 @@ def _tell(fact: Fact) -> None:
     original = original_of(fact)
     detail = f"  duplicate of {original}" if original else f"  {fact.short_error}" if fact.short_error else ""
     attempt = f"  attempt {fact.attempt}" if fact.attempt > 1 else ""
-    line(f"{fact.job_id}  {status_of(fact)}{attempt}{detail}")
+    # of an attempt that failed the job itself goes on, and waits
+    status = fact.status if fact.status == ATTEMPT_FAILED else status_of(fact)
+    line(f"{fact.job_id}  {status}{attempt}{detail}")

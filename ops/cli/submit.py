@@ -1,5 +1,6 @@
 """`jobstream submit` and `jobstream hash`."""
 
+import json
 from typing import Annotated, Any
 
 import typer
@@ -31,6 +32,10 @@ def submit(
     time_limit: Annotated[int | None, typer.Option(min=1, help="Seconds after which it is killed.")] = None,
     soft_time_limit: Annotated[int | None, typer.Option(min=1, help="Seconds after which it is asked to end.")] = None,
     image: Annotated[str | None, typer.Option(help="Container image to run in.")] = None,
+    retry: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help='Rules for retries, as {"exit:75": {"attempts": 3}}; or false: none.'),
+    ] = None,
     submission_id: Annotated[str | None, typer.Option(help="Own id: sent twice, it makes the same jobs.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; exit with the job's exit status.")] = False,
     timeout: Annotated[
@@ -61,6 +66,7 @@ def submit(
         "time_limit": time_limit,
         "soft_time_limit": soft_time_limit,
         "container_image_name": image,
+        "retry": None if retry is None else _rules(retry),
     }
     named = {} if submission_id is None else {"submission_id": submission_id}
     submission = Submission(job_type, payload_of(param or (), payload), options=options, **named)
@@ -76,6 +82,17 @@ def submit(
         code = run.wait(taken, timeout) if wait else exits.OK
     if code:
         raise typer.Exit(code)
+
+
+def _rules(text: str) -> str:
+    """Return rules for retries as the submission carries them; raises CliError for what the gate would refuse."""
+    from pipeline.retry_rules import checked
+
+    try:
+        checked(json.loads(text))
+    except ValueError as error:
+        raise CliError(f"--retry: {error}", exits.USAGE) from error
+    return text
 
 
 def _taken_timeout(wait: bool, timeout: float | None) -> float | None:

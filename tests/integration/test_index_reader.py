@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from agents.index_reader import IndexReader, IndexUnavailableError, JobQuery
+from ops.retrying import Wish, wishes
 from pipeline.settings import Settings
 from tests.integration.sink_bench import T0, SinkBench, make_fact
 
@@ -17,7 +18,13 @@ def bench(kafka: str, elasticsearch_url: str, tmp_path_factory: pytest.TempPathF
     bench.start()
     product = {"id": "P-1", "dataset": "scene", "system_version": "v1"}
     bench.produce(make_fact(1, seq, document={"products": [product]} if seq == 3 else {}) for seq in (2, 1, 3))
-    bench.produce([make_fact(2, 1, document={"submission_id": "s-2", "@timestamp": "2026-09-22T00:00:00Z"})])
+    bench.produce(
+        [
+            make_fact(
+                2, 1, document={"submission_id": "s-2", "category": "publish", "@timestamp": "2026-09-22T00:00:00Z"}
+            )
+        ]
+    )
     bench.until_acknowledged()
     yield bench
     bench.close()
@@ -51,6 +58,7 @@ def test_an_unknown_job_is_none(reader: IndexReader) -> None:
         (JobQuery(submission_id="s-2"), [2]),
         (JobQuery(since=1_790_030_000), [2]),
         (JobQuery(payload_hash="hash-1"), [1]),
+        (JobQuery(category="publish"), [2]),
         (JobQuery(status="job-failed"), []),
     ],
 )
@@ -87,3 +95,11 @@ def test_an_elasticsearch_that_is_away_is_named_without_its_password(tmp_path: P
         reader.find()
     assert f"127.0.0.1:{port} can't be reached" in str(raised.value)
     assert "hidden" not in str(raised.value)
+
+
+def test_the_jobs_to_retry_are_those_that_changed_last_the_oldest_of_them_first(bench: SinkBench) -> None:
+    with IndexReader(bench.settings) as reader:
+        first, second = (Wish(make_fact(number, 1).job_id, 1) for number in (1, 2))
+        assert [wish.job_id for wish in wishes(reader, JobQuery(), 5)[0]] == [first.job_id, second.job_id]
+        (only,), more = wishes(reader, JobQuery(), 1)
+        assert (only.job_id, only.attempt, more) == (second.job_id, 1, True)

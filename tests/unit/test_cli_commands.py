@@ -71,6 +71,8 @@ def test_the_payload_hash_does_not_depend_on_where_the_payload_comes_from(tmp_pa
         (["submit", "job", "--param", "novalue"], "name=value"),
         (["submit", "job", "--payload", "/nonexistent.json"], "No such file"),
         (["hash"], "--payload FILE or --param"),
+        (["submit", "job", "--retry", '{"oom": {}}'], "out-of-memory"),
+        (["submit", "job", "--retry", "no"], "--retry"),
         (["list", "--status", "lost"], "job-completed"),
         (["queues", "declare", "Not A Queue"], "no queue name"),
         (["dead", "retry"], "IDs or --query"),
