@@ -195,7 +195,7 @@ class Producer:
         self.bus.timeline.after(self._random.randint(1, self._latency), lambda: self._tell(told))
 
     def _back_off(self) -> int:
-        return self._random.randint(10, max(10, self.slow))
+        return self._random.randint(self.slow * 3 // 4, self.slow)
 
     def _tell(self, told: list[tuple[_Queued, Outcome]]) -> None:
         if self._held:

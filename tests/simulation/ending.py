@@ -78,6 +78,13 @@ class Ending:
         for one in self.schedulers:
             if len(one.core.claims) or len(one.core.waiting):
                 raise ViolationError(f"{one.name} waits for what is over: {len(one.core.waiting)} jobs")
+            lost = [
+                worker.holder
+                for worker in one.core.fleet.workers()
+                if not worker.silent and worker.account.free.slots != worker.offer.slots
+            ]
+            if lost:
+                raise ViolationError(f"{one.name} lost slots of {lost}")
         problems = [problem for owner in self.owners for problem in owner.problems if "ALL_BROKERS" not in problem]
         problems = [one for one in problems if not one.startswith("DeliveryError")]
         if problems:

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from pipeline.ledger.state import Phase
 from pipeline.messages.control import ControlRequest
+from tests.simulation.bus import Entry
 from tests.simulation.gate import jobs_of
 from tests.simulation.plan import Operation
 from tests.simulation.timeline import Actor
@@ -56,7 +58,15 @@ class Operations:
         self.bus.when_up(lambda: self.bus.append(self.topology.submit.name, partition, b"", value))
 
     def op_control(self: "World", action: str, which: int) -> None:
-        if self.jobs:
+        going_on = [
+            (not job.permitted, job_id)
+            for reference in self.watch.references
+            for family in reference.families.values()
+            for job_id, job in family.jobs.items()
+        ]
+        if which % 2 and going_on:
+            self._control(action, min(going_on)[1])
+        elif self.jobs:
             self._control(action, self.jobs[-1 - which % min(60, len(self.jobs))])
 
     def op_control_early(self: "World", action: str, hash_: int, number: int) -> None:
@@ -128,6 +138,21 @@ class Operations:
     def op_pause_scheduler(self: "World", which: int, ms: int) -> None:
         one = self.schedulers[which]
         one.at_next_claim = lambda: self._pause(one, ms)
+
+    def op_late_claim(self: "World", back: int) -> None:
+        """Let a claim arrive again: one of an attempt whose next one waits by now, where there is any."""
+        claims = self.watch.claims[-200:]
+        late = [one for one in claims if self._waits_again(*one)] or claims
+        if late and self.bus.up:
+            partition, entry = late[back % len(late)]
+            self.bus.append(self.topology.inbox.name, partition, entry.key, entry.value)
+
+    def _waits_again(self: "World", partition: int, entry: Entry) -> bool:
+        reference = self.watch.references[partition]
+        claim = reference.log[entry.offset].message.body
+        family = reference.families.get(claim.job_id.partition("-")[0])
+        job = None if family is None else family.jobs.get(claim.job_id)
+        return job is not None and job.phase is Phase.WAITING and job.attempt > claim.attempt
 
     def op_broker_down(self: "World", ms: int) -> None:
         if self.bus.up:

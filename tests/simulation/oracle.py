@@ -46,7 +46,8 @@ class Oracle:
     families: dict[str, dict[str, None]] = field(default_factory=dict)
     sources: dict[str, dict[tuple[str, int, str], int]] = field(default_factory=dict)
     holders: dict[tuple[str, int], str] = field(default_factory=dict)
-    stops: list[tuple[int, int, str, str, int]] = field(default_factory=list)
+    stops: list[tuple[int, int, int, str, str, int]] = field(default_factory=list)
+    folded: int = 0
     checks: int = 0
 
     def heartbeat(self, reference: "Reference", beat: Heartbeat, entry: Entry) -> None:
@@ -54,7 +55,8 @@ class Oracle:
         for held in beat.attempts:
             job = self._job(reference, held.job_id)
             if job is None or (job.phase, job.attempt, job.holder) != (Phase.LEASED, held.attempt, beat.holder):
-                self.stops.append((reference.partition, entry.offset, beat.holder, held.job_id, held.attempt))
+                place = (reference.partition, entry.offset, self.folded)
+                self.stops.append((*place, beat.holder, held.job_id, held.attempt))
 
     def transition(self, reference: "Reference", before: Family, message: Inbox, at: At, decision: Decision) -> None:
         """Check one decision against the state that it began with and all facts before it."""

@@ -18,7 +18,7 @@ from tests.simulation.oracle import Oracle
 class Folded:
     """One message as it was folded."""
 
-    message: Inbox | None
+    message: Inbox
     after: Family | None = None
     decision: Decision | None = None
     policy: Policy | None = None

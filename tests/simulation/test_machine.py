@@ -2,12 +2,19 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from tests.simulation.plan import KINDS
 from tests.simulation.world import World, simulated
+
+#: A life that a crash ends leaves its coroutines behind.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 _OPERATIONS = st.tuples(st.sampled_from(sorted(KINDS)), st.randoms(use_true_random=False)).map(
     lambda drawn: (drawn[0], KINDS[drawn[0]](drawn[1]))

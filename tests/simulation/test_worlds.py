@@ -12,6 +12,12 @@ import pytest
 from tests.simulation.plan import THEMES
 from tests.simulation.world import World, plan_of, run
 
+#: A life that a crash ends leaves its coroutines behind.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
 
 @pytest.fixture(autouse=True)
 def _without_collections() -> Iterator[None]:

@@ -7,7 +7,7 @@ from pipeline.codec import Codec
 from pipeline.ledger.document import Document
 from pipeline.ledger.state import Family
 from pipeline.messages.command import GRANT, PERMIT, STOP
-from pipeline.messages.inbox import Heartbeat
+from pipeline.messages.inbox import Claim, Heartbeat
 from pipeline.topology import ORCHESTRATOR_ID, TABLES, Topology
 from tests.simulation.bus import Bus, Entry
 from tests.simulation.oracle import Oracle, ViolationError
@@ -43,7 +43,9 @@ class Watch:
         self.folded = 0
         self.facts: set[Key] = set()
         self.runs: set[Key] = set()
-        self.commands: set[Key] = set()
+        #: how much of the inbox there was when each was last published
+        self.commands: dict[Key, int] = {}
+        self.claims: list[tuple[int, Entry]] = []
         self.accepted: dict[str, int] = {}
         observers = bus.observers
         observers.setdefault(topology.inbox.name, []).append(self._inbox)
@@ -70,7 +72,7 @@ class Watch:
     def _is_published(self, reference: Reference, partition: int, offset: int) -> None:
         folded = reference.log[offset]
         where = f"inbox {partition}/{offset} was acknowledged"
-        if folded.message is not None and isinstance(folded.message.body, Heartbeat):
+        if isinstance(folded.message.body, Heartbeat):
             return
         if folded.decision is None or folded.after is None:
             return
@@ -103,16 +105,19 @@ class Watch:
     def stops(self) -> None:
         """All who listed what they don't hold must have been told to stop, once that was acknowledged."""
         left = []
-        for partition, offset, holder, job_id, attempt in self.oracle.stops:
+        for partition, offset, folded, holder, job_id, attempt in self.oracle.stops:
             if offset >= self.committed[partition]:
-                left.append((partition, offset, holder, job_id, attempt))
-            elif (STOP, holder, job_id, attempt) not in self.commands:
+                left.append((partition, offset, folded, holder, job_id, attempt))
+            elif self.commands.get((STOP, holder, job_id, attempt), -1) < folded:
                 raise ViolationError(f"{holder} lists {job_id}/{attempt}, holds it not, and was not told to stop")
         self.oracle.stops = left
 
     def _inbox(self, partition: int, entry: Entry) -> None:
         self.folded += 1
-        self.references[partition].fold(entry)
+        self.oracle.folded = self.folded
+        folded = self.references[partition].fold(entry)
+        if isinstance(folded.message.body, Claim):
+            self.claims.append((partition, entry))
 
     def _event(self, partition: int, entry: Entry) -> None:
         record = self.codec.decode("fact", entry.value)
@@ -129,7 +134,7 @@ class Watch:
     def _command(self, _: int, entry: Entry) -> None:
         record = self.codec.decode("command", entry.value)
         key = (record["kind"], record["holder"], record["job_id"], record["attempt"])
-        self.commands.add(key)
+        self.commands[key] = self.folded
         job_id, attempt = record["job_id"], record["attempt"]
         if record["kind"] == STOP:
             self.oracle.stopped_rightly(self.reference_of(job_id), record["holder"], job_id, attempt)

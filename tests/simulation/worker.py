@@ -31,7 +31,6 @@ class Attempt:
     ms: int
     #: since when it has been here without any trouble of the worker's own
     since: int
-    started: bool = False
     permitted: bool = False
     over: bool = False
 
@@ -232,18 +231,17 @@ class Worker(Actor):
         if verdict is Verdict.RELEASE:
             self._deliver(key, self._report(attempt.command, RELEASE), lambda: self._let_go(key))
         elif verdict is Verdict.START:
-            other = self.deeds.begun.setdefault(key, self.holder)
-            if other != self.holder or attempt.started:
-                raise ViolationError(f"attempt {key} was begun twice: by {other} and by {self.holder}")
-            attempt.started = True
+            if key in self.deeds.begun:
+                raise ViolationError(f"{key} was begun twice: by {self.deeds.begun[key]} and by {self.holder}")
+            self.deeds.begun[key] = self.holder
             self._deliver(key, self._report(attempt.command, STARTED), lambda: self._started(key))
             if attempt.end == "hangs":
                 attempt.ms = 240_000
 
     def _started(self, key: Key) -> None:
-        attempt = self.attempts[key]
+        attempt = self.attempts.get(key)
         # of a lost one its slot never says the end: what the ledger's own limit is for
-        if attempt.end != "lost":
+        if attempt is not None and attempt.end != "lost":
             self.after(attempt.ms, lambda: self._ends(key))
 
     def _ends(self, key: Key) -> None:
@@ -267,7 +265,7 @@ class Worker(Actor):
         if not attempt.permitted and self.holdings.is_ours(*key):
             attempt.permitted = True
             self.deeds.permits += 1
-            self.after(self.random.choice([1, 2000]), lambda: self._ends(key))
+            self.after(self.random.choice([1, 2000, 15_000]), lambda: self._ends(key))
 
     def _let_go(self, key: Key) -> None:
         attempt = self.attempts.pop(key, None)

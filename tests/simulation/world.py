@@ -56,8 +56,8 @@ class World(Operations, Ending):
         self.policy = Policy(
             hard_limit_grace_ms=60_000,
             republish_ms=600_000,
-            window_ms=random.choice([900_000, 8 * 86_400_000]),
-            document_ms=random.choice([450_000, 2 * 86_400_000]),
+            window_ms=random.choice([400_000, 8 * 86_400_000]),
+            document_ms=random.choice([30_000, 2 * 86_400_000]),
             retry_backoff_ms=random.choice([1000, 60_000]),
             free_releases=random.choice([1, 5]),
             max_unfinished=random.choice([6, 500]),
@@ -102,7 +102,7 @@ class World(Operations, Ending):
             Worker(f"w{n}", *parts, self.codec, topology, self.deeds, random.choice([1, 2, 4, 8])) for n in range(3)
         ]
         for worker in self.workers:
-            worker.slow_to_reconnect = random.choice([100, 3000, 40_000])
+            worker.slow_to_reconnect = random.choice([100, 3000, 55_000, 55_000])
         self.schedulers = [Scheduler(f"s{n}", *parts, self.codec, topology, QUEUES) for n in range(2)]
         self.actors: list[Any] = [*self.owners, *self.gates, *self.workers, *self.schedulers]
         for actor in self.actors:
