@@ -148,8 +148,8 @@ def _repeat(options: argparse.Namespace) -> int:
 def _with_fixed_hashes() -> None:
     """Begin anew where texts have other hashes in each process: the order of a set may matter."""
     if os.environ.get("PYTHONHASHSEED") != "0":
-        os.execve(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]],
-                  {**os.environ, "PYTHONHASHSEED": "0"})  # fmt: skip
+        command = [sys.executable, "-W", "ignore::RuntimeWarning", "-m", "tests.simulation", *sys.argv[1:]]
+        os.execve(sys.executable, command, {**os.environ, "PYTHONHASHSEED": "0"})
 
 
 if __name__ == "__main__":
