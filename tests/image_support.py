@@ -37,9 +37,10 @@ def layer(**files: bytes) -> bytes:
 
 def remove_all(client: docker.DockerClient) -> None:
     """Remove the images of this process's tests."""
-    for image in client.images.list(all=True):
-        if str(image.labels.get("jobstream-test", "")).startswith(SESSION):
-            client.images.remove(image.id, force=True)
+    # what the list says is enough: others' images may be gone by the time that one asks for more
+    for image in client.api.images(all=True):
+        if str((image["Labels"] or {}).get("jobstream-test", "")).startswith(SESSION):
+            client.images.remove(image["Id"], force=True)
 
 
 def config(*layers: bytes) -> bytes:

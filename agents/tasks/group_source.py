@@ -54,7 +54,13 @@ class GroupSource:
             return None
         self._held, self._lost = message, False
         self._client.pause(self._client.assignment())
-        deliveries = self._deliveries(message)
+        try:
+            deliveries = self._deliveries(message)
+        except KafkaException as error:
+            # a rebalance is under way, or the brokers are away: it comes again
+            log.warning("%s[%d]@%d: %s", message.topic(), message.partition(), message.offset(), error)
+            self.release()
+            return None
         self._commit(message, message.offset(), str(deliveries))
         return Taken(
             message.topic(),

@@ -142,7 +142,9 @@ async def test_a_container_that_is_stopped_by_hand_did_not_end_itself(
     bench = Bench(DockerEngine(), tmp_path, "python3")
     running = asyncio.create_task(bench.engine.run(bench.sh(COMMAND)))
     await shown((tmp_path / "work" / "up").exists)
-    (container,) = docker_engine.containers.list(filters={"label": f"jobstream.worker={LABELS.worker}"})
+    mine = {"label": f"jobstream.worker={LABELS.worker}"}
+    # its command may have begun before the engine says that it runs
+    (container,) = await shown(lambda: docker_engine.containers.list(filters=mine))
     await asyncio.to_thread(container.stop)
     outcome = await running
     await bench.engine.close()

@@ -59,7 +59,7 @@ class Host:
         return await work.run(assignment, stop or Stop(), lambda _: None, may_publish)
 
     def has(self, name: str) -> bool:
-        return any(name in tag for image in self.client.images.list() for tag in image.tags)
+        return any(name in tag for image in self.client.api.images() for tag in image["RepoTags"] or ())
 
     @property
     def left(self) -> list[str]:
