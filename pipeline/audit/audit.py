@@ -7,7 +7,7 @@ import orjson
 from pipeline.audit.causes import Cause, Causes
 from pipeline.audit.course import attempts_problem, course_problem, holder_problem
 from pipeline.audit.finding import Check, Findings, Open, Violation
-from pipeline.audit.life import OCCUPYING, Life, Lives
+from pipeline.audit.life import BETWEEN_ATTEMPTS, OCCUPYING, Life, Lives
 from pipeline.audit.store import Store, Table
 from pipeline.identity import attempt_key
 from pipeline.messages.fact import Fact
@@ -255,5 +255,5 @@ def _document(fact: Fact) -> dict[str, Any]:
 
 
 def _may_wait_unsaid(life: Life, status: str) -> bool:
-    """Say whether the job may have taken this status without a fact: what was granted and lost before its start."""
-    return life.status == Status.OFFLINE and status == Status.QUEUED
+    """Say whether the job may have taken this status without a fact: one that waits for its next attempt is queued."""
+    return life.status in BETWEEN_ATTEMPTS and status == Status.QUEUED

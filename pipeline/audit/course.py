@@ -5,7 +5,7 @@ from pipeline.audit.finding import Check
 from pipeline.audit.life import Life
 from pipeline.messages.fact import Fact
 from pipeline.messages.report import RELEASE
-from pipeline.statuses import Status
+from pipeline.statuses import ATTEMPT_FAILED, Status
 
 
 def course_problem(fact: Fact, life: Life, cause: Cause | None) -> tuple[Check, str | None]:
@@ -29,8 +29,10 @@ def attempts_problem(fact: Fact, life: Life, causes: Causes) -> str | None:
         return None
     if later not in {0, 1}:
         return f"attempt {fact.attempt} came after {life.attempt}"
-    if fact.status in {Status.STARTED, Status.COMPLETED, Status.OFFLINE} and later == 1:
+    if fact.status in {Status.STARTED, Status.COMPLETED, Status.OFFLINE, ATTEMPT_FAILED} and later == 1:
         return f"attempt {fact.attempt} was never said to wait"
+    if later == 0 and life.status == ATTEMPT_FAILED:
+        return f"attempt {fact.attempt} had failed already"
     if fact.status == Status.STARTED and life.status == Status.STARTED:
         return f"attempt {fact.attempt} had started already"
     if fact.status == Status.QUEUED and later == 0 and life.status != Status.QUEUED:

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from pipeline.audit.store import Store, Table
-from pipeline.statuses import Status
+from pipeline.statuses import ATTEMPT_FAILED, Status
 
-#: A job in one of these makes a submission of its family a duplicate: one whose worker was lost runs again.
-OCCUPYING = frozenset({Status.QUEUED, Status.STARTED, Status.OFFLINE, Status.COMPLETED})
+#: After these facts the job waits for its next attempt, and counts as queued.
+BETWEEN_ATTEMPTS = frozenset({Status.OFFLINE, ATTEMPT_FAILED})
+#: A job in one of these makes a submission of its family a duplicate.
+OCCUPYING = BETWEEN_ATTEMPTS | {Status.QUEUED, Status.STARTED, Status.COMPLETED}
 #: Nothing follows these but an explicit retry.
 ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.DEDUPED, Status.REVOKED})
 

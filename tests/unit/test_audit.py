@@ -14,10 +14,11 @@ from pipeline.audit.finding import Check, Findings
 from pipeline.audit.store import MemoryStore, Store
 from pipeline.audit.taken import Taken
 from pipeline.identity import family_of_job
+from pipeline.ledger.policy import Policy
 from pipeline.messages.fact import Fact
-from pipeline.messages.inbox import Claim, Control, Report
+from pipeline.messages.inbox import Claim, Control, PolicySet, Report
 from pipeline.replay.recorded import Recorded
-from pipeline.statuses import Status
+from pipeline.statuses import ATTEMPT_FAILED, CONTROL_REFUSED, Status
 from tests.unit.partition_support import HOLDER, Owner
 from tests.unit.replay_support import eventful, read
 
@@ -214,6 +215,42 @@ def test_each_check_finds_what_was_put_into_a_jobs_facts(
     findings = judged(read(owner), seed(facts))
     assert check in findings.violated
     assert {one.job_id for one in findings.violations} == {job}
+
+
+def attempt_that_failed(owner: Owner) -> str:
+    rules = Policy(retries={"command-failed": {"attempts": 3}}, retry_backoff_ms=60_000)
+    owner.send("", PolicySet("id", rules.json()))
+    job = owner.submit("h")
+    owner.finish(job, "failed", category="command-failed")
+    return job
+
+
+def test_a_job_that_waits_for_its_retry_occupies_its_family_and_counts_as_queued(owner: Owner) -> None:
+    job = attempt_that_failed(owner)
+    owner.submit("h", "s2")
+    owner.send(family_of_job(job), Control("retry", job, "me"))
+    facts = owner.facts()
+    assert [fact.status for fact in facts[1:]] == [ATTEMPT_FAILED, Status.DEDUPED, CONTROL_REFUSED]
+    findings = judged(read(owner), facts)
+    assert findings.violations == []
+    assert [one.job_id for one in findings.open] == [job]
+    # a second one that runs all the same is found
+    beside = changed(replace(facts[2], status="job-queued"), status="job-queued")
+    assert judged(read(owner), [*facts[:2], beside]).violated == {Check.DEDUP_ADMITS: 1}
+
+
+@pytest.mark.parametrize("status", ["job-completed", "job-started", "attempt-failed", "job-failed"])
+def test_an_attempt_of_which_more_comes_after_it_failed_is_found(owner: Owner, status: str) -> None:
+    attempt_that_failed(owner)
+    facts = owner.facts()
+    assert Check.ONE_LEASE in judged(read(owner), [*facts, replace(facts[1], seq=3, status=status)]).violated
+
+
+def test_an_attempt_that_fails_without_having_waited_is_found(owner: Owner) -> None:
+    attempt_that_failed(owner)
+    queued, failed = owner.facts()
+    (found,) = judged(read(owner), [queued, replace(failed, attempt=2)]).violations
+    assert (found.check, "never said to wait" in found.detail) == (Check.ONE_LEASE, True)
 
 
 def test_a_completion_by_who_was_not_granted_the_attempt_is_found(owner: Owner) -> None:

@@ -36,7 +36,10 @@ KINDS = ("started", "completed", "failed", "release", "publish", "odd")
 ACTIONS = ("revoke", "retry", "reprioritise", "republish", "expire", "odd")
 DUES = ("lease", "retry", "limit", "republish", "forget")
 LIMITS = {"max_attempts": 2, "free_releases": 1, "max_unfinished": 3}
-POLICY = Policy(window_ms=20_000, document_ms=2000, retry_backoff_ms=10, **LIMITS)
+POLICY = Policy(
+    window_ms=20_000, document_ms=2000, retry_backoff_ms=10, retries={"command-failed": {"attempts": 3}}, **LIMITS
+)
+RETRIED = '{"category": "command-failed"}'
 
 
 def job_of(hash_: str, submission: str) -> str:
@@ -70,6 +73,7 @@ def body(dice: random.Random, hash_: str, fold: Fold) -> Body:
             Claim(job, attempt, "q", holder, f"c{dice.randrange(3)}"),
             Report("started", job, attempt, holder, '{"job_info": {"pid": 1}}'),
             Report(dice.choice(KINDS), job, attempt, holder, dice.choice(("{}", '{"error": "x"}', "rubbish"))),
+            Report("failed", job, attempt, holder, RETRIED),
             Control(dice.choice(ACTIONS), job, "me", "", arguments),
             Due(dice.choice(DUES), job, attempt, 0),
             Due("retry", job, attempt, 0),
@@ -138,5 +142,5 @@ def test_a_ledger_that_breaks_a_rule_is_found_by_what_it_makes(
     kind: type, name: str, broken: object, found: Check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kind, name, broken)
-    violated = {check for seed in range(10) for check in judged(*played(seed)).violated}
+    violated = {check for seed in range(20) for check in judged(*played(seed)).violated}
     assert violated == {found}
