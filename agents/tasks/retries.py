@@ -28,6 +28,8 @@ MEMORY = 64 << 20
 #: s between two tries to write
 _PAUSE = 1.0
 _POLL = 0.25
+#: Digits that a delay has at most.
+_DIGITS = 12
 
 
 class Waiting:
@@ -133,12 +135,12 @@ class Retries:
         if message.value() is None:
             self._waiting.remove(key)
             return
-        headers = dict(message.headers() or ())
+        # a header may lack a value
+        headers = {name: value or b"" for name, value in message.headers() or ()}
         time_ms = message.timestamp()[1]
         place = (message.topic(), message.partition(), message.offset(), time_ms)
-        delay = header(headers, DELAY)
         taken = Taken(*place, message.key(), message.value(), 1, headers)
-        self._waiting.put(key, time_ms + (int(delay) if delay.isdigit() else 0), taken)
+        self._waiting.put(key, time_ms + _delay(header(headers, DELAY)), taken)
 
     def _set_pace(self, client: Consumer, fetching: Fetching) -> None:
         full = self._waiting.size > MEMORY
@@ -166,6 +168,11 @@ class Retries:
         else:
             self._outputs.bury(taken, f"there is no task queue {queue!r} (JOBSTREAM_TOPICS__TASK_QUEUES)")
         self._outputs.no_longer(key)
+
+
+def _delay(text: str) -> int:
+    """Return the ms of a header, 0 where it is none: whoever wrote it, one record must not end all workers."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else 0
 
 
 def _position(client: Consumer, topic: str) -> int:

@@ -8,10 +8,11 @@ import pytest
 
 from agents.tasks.handling import Handling, Policy
 from agents.tasks.outputs import OutputError
-from agents.tasks.retries import Waiting
+from agents.tasks.retries import Retries, Waiting
 from agents.tasks.source import Taken
 from pipeline.codec import Codec
 from pipeline.messages.task import ALONE, Task
+from pipeline.settings import Settings
 from pipeline.tasks.check import Call, Rules
 from pipeline.tasks.folders import TaskFolders
 from pipeline.tasks.outcome import End, Outcome
@@ -161,3 +162,59 @@ def test_what_waits_is_due_in_the_order_of_its_times_once_and_not_after_its_tomb
             waiting.remove(one[0])
     assert found == ["a", "c", "b"]
     assert waiting.size == 0
+
+
+class Forwarded:
+    """What was moved to its queue, instead of to a broker."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+
+    def forward(self, task_id: str, value: bytes, queue: str) -> None:
+        self.ids.append(task_id)
+
+    def bury(self, taken: Taken, reason: str) -> None:
+        self.ids.append(f"buried: {reason}")
+
+    def no_longer(self, key: str) -> None:
+        pass
+
+
+class Message:
+    """A record on tasks.retry."""
+
+    def __init__(self, key: str, headers: list[tuple[str, bytes | None]] | None) -> None:
+        self._key, self._headers = key, headers
+
+    def key(self) -> bytes:
+        return self._key.encode()
+
+    def value(self) -> bytes:
+        return b"any"
+
+    def headers(self) -> list[tuple[str, bytes | None]] | None:
+        return self._headers
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, 1000
+
+    def topic(self) -> str:
+        return "tasks.retry"
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return 0
+
+
+@pytest.mark.parametrize("delay", [None, b"", b"soon", b"-1", "\u00b2".encode(), b"9" * 5000])
+def test_a_delay_that_is_none_is_no_delay_and_ends_no_worker(delay: bytes | None) -> None:
+    outputs = Forwarded()
+    retries = Retries(Settings(), outputs)  # type: ignore[arg-type]
+    retries._read(Message("t-1/2", [("delay", delay), ("queue", b"default")]))  # type: ignore[arg-type]
+    retries._read(Message("t-2/2", [("delay", b"5"), ("queue", None)]))  # type: ignore[arg-type]
+    retries._read(Message("t-3/2", None))  # type: ignore[arg-type]
+    retries._move()
+    assert outputs.ids[0] == "t-1"
+    assert [one.startswith("buried: there is no task queue ''") for one in outputs.ids[1:]] == [True, True]
