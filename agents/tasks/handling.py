@@ -32,7 +32,7 @@ _REMEMBERED = 200
 
 
 class UnreadableError(Exception):
-    """A schema registry is needed and can't be reached: the record waits."""
+    """A schema registry is needed and can't be reached: the record is to wait, and nothing was done with it yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

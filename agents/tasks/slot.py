@@ -8,7 +8,7 @@ from collections.abc import Callable
 from agents.tasks.handling import Handling, UnreadableError
 from agents.tasks.outputs import OutputError
 from agents.tasks.share_source import FATAL
-from agents.tasks.source import TaskSource
+from agents.tasks.source import Taken, TaskSource
 from pipeline.tasks.outcome import End
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Slot:
 
         done = False
         try:
-            done = self._handling.handle(taken, watch)
+            done = self._handled(taken, watch)
         except (OutputError, UnreadableError, OSError) as error:
             log.error("%s[%d]@%d is given back: %s", taken.topic, taken.partition, taken.offset, error)
             self._stopping.asked.wait(_PAUSE)
@@ -84,6 +84,16 @@ class Slot:
             log.exception("%s[%d]@%d", taken.topic, taken.partition, taken.offset)
         if not (source.accept() if done else source.release()):
             log.warning("%s[%d]@%d was no longer this worker's", taken.topic, taken.partition, taken.offset)
+
+    def _handled(self, taken: Taken, watch: Callable[[], End | None]) -> bool:
+        """Handle it once it can be read. Meanwhile it stays in hand: each time that it is given back counts."""
+        while True:
+            try:
+                return self._handling.handle(taken, watch)
+            except UnreadableError as error:
+                log.warning("%s[%d]@%d waits: %s", taken.topic, taken.partition, taken.offset, error)
+                if self._stopping.asked.wait(_PAUSE) or watch() is not None:
+                    raise
 
     @staticmethod
     def _close(source: TaskSource) -> None:
