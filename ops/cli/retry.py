@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +14,7 @@ from ops.cli import exits
 from ops.cli.control import ask, user
 from ops.cli.errors import CliError, say
 from ops.cli.job import full_status
-from ops.cli.output import line, print_json, table
+from ops.cli.output import duration, line, print_json, table
 from ops.cli.selector import moment_of, selected
 from ops.cli.session import Output, json_wanted, settings
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 _NAMES = ("status", "type", "queue", "tag", "category", "submission", "hash", "since")
 #: Jobs between two lines that say how far it is, where nobody reads in a terminal.
 _TOLD = 100
+#: s before a job is forgotten in which it isn't asked for any more: the request takes a while.
+_MARGIN = 600.0
 
 
 def retry(
@@ -53,7 +57,8 @@ def retry(
     """Run jobs that have ended once more, as their next attempt.
 
     By --query it may be broken off and repeated: no job runs twice for it. The index is about a second behind, so what
-    it says is checked again for each job. Exit code 1 if one is refused, 4 if there is none of an id.
+    it says is checked again for each job; what the ledger has forgotten, by default after 8 days, is left out. Exit
+    code 1 if one is refused, 4 if there is none of an id.
 
     \b
     Examples:
@@ -119,10 +124,22 @@ def _found(known: Settings, wanted: JobQuery, limit: int) -> list[Wish]:
     from ops.retrying import wishes
 
     with IndexReader(patient(known)) as index:
-        found, more = wishes(index, wanted, limit)
+        found, more = wishes(index, _remembered(known, wanted), limit)
     if more:
         say(f"jobstream: more than {limit} fit; these are the last changed: repeat it, or give --limit")
     return found
+
+
+def _remembered(known: Settings, wanted: JobQuery) -> JobQuery:
+    """Return the query without jobs that the ledger has forgotten: it answers nothing of them, and all would wait."""
+    window = known.ledger.window_ms / 1000
+    first = time.time() - window + min(_MARGIN, window / 10)
+    if wanted.since is not None and wanted.since < first:
+        say(
+            f"jobstream: jobs that ended more than {duration(window)} ago are forgotten (ledger.window_ms), and left "
+            "out: submit them again"
+        )
+    return replace(wanted, since=max(first, wanted.since or 0))
 
 
 def _list(found: list[Wish], as_json: bool) -> None:

@@ -1,6 +1,7 @@
 """`jobstream retry --query`: what it picks, how it asks, and what it says of each job; the broker is played."""
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Self
 
@@ -135,6 +136,16 @@ def test_a_dry_run_lists_the_jobs_and_asks_for_nothing(cli: Any, played: type[Pl
     (query,) = cli.queries
     assert (query.status, query.type, query.category) == ("job-failed", "t", "out-of-memory")
     assert played.asked == []
+
+
+@pytest.mark.parametrize("words", ["type=t", "type=t,since=30d"])
+def test_what_the_ledger_has_forgotten_is_not_asked_for(cli: Any, words: str) -> None:
+    """It answers nothing of such a job, and the oldest come first: the whole would end with it, each time anew."""
+    result = cli("--query", words, "--dry-run")
+    (query,) = cli.queries
+    ago = time.time() - query.since
+    assert 7.9 * 86_400 < ago < 8 * 86_400
+    assert ("ended more than 8d" in result.stderr) == ("since" in words)
 
 
 def test_without_a_terminal_many_jobs_need_a_yes(cli: Any) -> None:
