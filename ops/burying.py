@@ -40,6 +40,8 @@ class Undertaker:
 
     def __init__(self, settings: Settings) -> None:
         self._topology = settings.topology
+        queues = (self._topology.tasks(queue) for queue in self._topology.task_queues)
+        self._of_tasks = {topic.name for topic in (*queues, self._topology.task_retries)}
         self._codec = codec(settings)
         client: dict[str, Any] = {"message.timeout.ms": int(DELIVERY_TIMEOUT * 1000), "linger.ms": 0}
         self._publisher = Publisher(settings, self._topology.name("jobstream-undertaker"), **client)
@@ -94,6 +96,13 @@ class Undertaker:
                 return f"nothing goes into the inbox beside the gate{self._came_from(letter)}"
             case topology.events.name:
                 return "facts are in the log: a sink with a new JOBSTREAM_SINK__GROUP indexes them again"
+            case topology.task_events.name:
+                return "facts of tasks are in the log: a sink with a new JOBSTREAM_SINK__GROUP indexes them again"
+            case name if name in self._of_tasks:
+                return (
+                    "tasks can't be sent again: some may have been done; `jobstream dead show` says what it was, and "
+                    "`jobstream task submit` asks for it anew"
+                )
         return f"{letter.topic[:200] or 'no topic'} is none that submissions come by"
 
     def _came_from(self, letter: Letter) -> str:

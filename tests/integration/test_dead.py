@@ -153,6 +153,8 @@ def test_what_still_cannot_be_read_comes_back_and_is_known_by_its_first_letter(s
         ("control", "jobstream retry JOB"),
         ("inbox", "can't be read"),
         ("events", "JOBSTREAM_SINK__GROUP"),
+        ("task_events", "JOBSTREAM_SINK__GROUP"),
+        ("task_retries", "jobstream task submit"),
         ("view", "none that submissions come by"),
     ],
 )
