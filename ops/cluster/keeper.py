@@ -5,9 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event
 
-from ops.cluster.installation import Cluster, ClusterError
+from ops.cluster.installation import Cluster
 from ops.cluster.steps import Step, StepState, Tell
-from ops.embedded.errors import EmbeddedError
 
 #: Seconds between two looks at the processes.
 LOOK = 1.0
@@ -66,8 +65,9 @@ class Keeper:
     def _mend(self) -> bool:
         try:
             return self._cluster.mend(self._only_news)
-        except (ClusterError, EmbeddedError) as error:
-            self._tell(Step("keeping it up", StepState.FAILED, str(error).splitlines()[0]))
+        except Exception as error:
+            # whatever it was, a server that went away again too: who leaves now leaves the rest without a keeper
+            self._tell(Step("keeping it up", StepState.FAILED, (str(error) or repr(error)).splitlines()[0]))
             return True
 
     def _only_news(self, step: Step) -> None:
