@@ -10,6 +10,8 @@ from pipeline.index.bulk import Pair, alias_actions, reason_of
 
 #: Seconds until an alias is given again to an index that has it: somebody may have made that anew.
 _GOOD_FOR = 600.0
+#: Aliases that are remembered as given; jobs choose their names.
+_MOST = 10_000
 #: What the alias or the index is to blame for.
 _REFUSED = (400, 404)
 
@@ -26,6 +28,9 @@ class Aliases:
         now = time.monotonic()
         new = [pair for pair in dict.fromkeys(pairs) if now - self._given.get(pair, -_GOOD_FOR) >= _GOOD_FOR]
         refused = await self._tried(new) if new else {}
+        if len(self._given) + len(new) > _MOST:
+            # to give some again costs a request, and no memory
+            self._given.clear()
         self._given.update({pair: now for pair in new if pair not in refused})
         return refused
 
