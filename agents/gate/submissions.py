@@ -29,10 +29,6 @@ log = structlog.stdlib.get_logger(__name__)
 MAX_STUCK = 16
 
 
-#: Characters of a submission's id.
-_MAX_ID = 512
-
-
 class StuckError(Exception):
     """Too many job creators never returned."""
 
@@ -129,8 +125,9 @@ class Submissions:
         source = Source("submit", record.partition, record.offset, record.topic_id)
         headers = dict(record.headers)
         named = (headers.get(SUBMISSION_HEADER) or b"") if LETTER_HEADER in headers else b""
-        submission_id = named.decode(errors="replace")[:_MAX_ID]
-        return Origin(record.topic, source, record.time, replay=mark_of(record.headers), named=submission_id)
+        submission_id = named.decode(errors="replace")
+        named_so = submission_id if request.is_id(submission_id) else ""
+        return Origin(record.topic, source, record.time, replay=mark_of(record.headers), named=named_so)
 
     def _replace_pool(self) -> None:
         """Leave a creator that doesn't return behind, with its thread: threads can't be ended from outside."""

@@ -13,9 +13,6 @@ from pipeline.messages.mark import HEADER, mark_of
 from pipeline.submission import request
 from pipeline.submission.errors import UnacceptableError
 
-#: Characters of a submission's id.
-_LONGEST = 512
-
 #: Why one isn't sent again.
 OTHER_TYPE, MARKED, UNREADABLE = "of another type", "a replay itself", "not acceptable"
 
@@ -84,7 +81,7 @@ def new_id(original: str, mark: str) -> str:
     's-1~june'
     """
     text = f"{original}~{mark}"
-    if len(text) <= _LONGEST:
+    if request.is_id(text):
         return text
     return f"{sha256(original.encode()).hexdigest()}~{mark}"
 

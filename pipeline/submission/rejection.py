@@ -9,6 +9,7 @@ from pipeline.identity import family_of_hash, family_of_payload, job_id, payload
 from pipeline.messages import mark
 from pipeline.messages.inbox import Inbox, Rejected
 from pipeline.submission.jobs import Origin
+from pipeline.submission.request import is_id
 
 #: Characters of an error, a name and (as JSON) a payload that a rejection carries.
 _MAX_ERROR = 4000
@@ -21,7 +22,8 @@ def rejected(record: Mapping[str, Any], error: str, origin: Origin) -> Inbox:
 
     Its family is that of the payload where that can be read, else one of its own, made from the submission's id.
     """
-    submission_id = _text(record, "submission_id") or origin.submission_id
+    own_id = _text(record, "submission_id")
+    submission_id = own_id if is_id(own_id) else origin.submission_id
     payload = _payload(record)
     own = _text(record, "payload_hash")
     hash_ = own or _hash(payload)

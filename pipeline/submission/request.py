@@ -18,6 +18,8 @@ INT_MAX = 2**31 - 1
 LONG_MAX = 2**63 - 1
 #: Faults that one error names at most.
 _MAX_FAULTS = 10
+#: Bytes that a submission's id has at most, as JSON.
+ID_BYTES = 512
 
 
 def _object(value: Any) -> Any:
@@ -38,6 +40,17 @@ def _disk_usage(value: str) -> str:
 
 def _retry(value: Any) -> Any:
     return retry_rules.checked(orjson.loads(value) if isinstance(value, str) else value)
+
+
+def is_id(text: str) -> bool:
+    """Say whether a text may be a submission's id: hundreds stand in one row of the ledger's, which is one record."""
+    return 0 < len(orjson.dumps(text)) - 2 <= ID_BYTES
+
+
+def _id(value: str) -> str:
+    if not is_id(value):
+        raise ValueError(f"at most {ID_BYTES} bytes are taken, as JSON has it")
+    return value
 
 
 Object = Annotated[dict[str, Any], BeforeValidator(_object)]
@@ -74,7 +87,7 @@ class Submission(_Strict):
 
     job_type: Name
     payload: Object
-    submission_id: Name | None = None
+    submission_id: Annotated[Name, AfterValidator(_id)] | None = None
     job_queue: Name | None = None
     job_name: Name | None = None
     payload_hash: Name | None = None

@@ -290,3 +290,10 @@ def test_the_avro_field_for_retries_is_read_and_an_older_submission_too() -> Non
     encoded = codec.encode("submission", {"job_type": "x", "payload": "{}", "retry": '{"image": {}}'})
     assert parse(codec.decode("submission", encoded), encoded).retry == {"image": {}}
     assert parse({"job_type": "x", "payload": "{}"}, b"\xc3\x01").retry is None
+
+
+def test_a_rejection_is_called_by_an_id_that_could_have_been_taken_only() -> None:
+    for given, called in (("mine", "mine"), ("\x01" * 512, ORIGIN.submission_id), (5, ORIGIN.submission_id)):
+        message = rejected({"submission_id": given}, "no", ORIGIN)
+        assert isinstance(message.body, Rejected)
+        assert message.body.submission_id == called

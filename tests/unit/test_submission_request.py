@@ -6,11 +6,13 @@ import orjson
 import pytest
 
 from pipeline.codec import Codec, decode_json
+from pipeline.ledger.state import MAX_STUBS, Family, Job, Stub
+from pipeline.statuses import Status
 from pipeline.submission import disk
 from pipeline.submission.errors import UnacceptableError
 from pipeline.submission.numbers import MAX_DEPTH
 from pipeline.submission.request import Submission, parse
-from pipeline.topology import SUBMISSION_LIMIT
+from pipeline.topology import RECORD_LIMIT, SUBMISSION_LIMIT
 
 LEAST: dict[str, Any] = {"job_type": "job:hello", "payload": {"a": 1}}
 
@@ -176,3 +178,15 @@ def test_a_disk_usage_that_cannot_be_read_is_refused(usage: Any) -> None:
 
 def test_disk_usage_is_rounded_up() -> None:
     assert [disk.mib_of(one) for one in ("0KB", "1KB", "1024KB", "1025KB", "1 MB")] == [0, 1, 1, 2, 1]
+
+
+def test_a_submissions_id_is_bounded_by_the_bytes_that_it_takes_in_the_ledgers_rows() -> None:
+    """500 unfinished jobs and 256 finished ones of one payload are one row, and a row is one record."""
+    taken = ["x" * 512, "é" * 256, "\U00010000" * 128, "\x01" * 85]
+    assert [parsed(submission_id=one).submission_id for one in taken] == taken
+    for one in taken:
+        with pytest.raises(UnacceptableError, match="at most 512 bytes"):
+            parsed(submission_id=one[:1] + one if len(one) < 512 else one[1:] + "é")
+        jobs = {f"{'f' * 64}-{number}": Job(one, "q", 5, 10**12, 10**12) for number in range(500)}
+        done = {f"{'e' * 64}-{number}": Stub(one, Status.FAILED, 5, 1, 10**12) for number in range(MAX_STUBS)}
+        assert len(Family("f" * 64, 1, "h" * 64, {}, jobs, done).dump()) < RECORD_LIMIT
