@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-import orjson
-
 from pipeline.datasets.enrichment import instant
 from pipeline.datasets.errors import InvalidProduct
 from pipeline.datasets.recognition import Recognition
@@ -22,17 +20,15 @@ _PLAIN = frozenset(
 
 
 def read_own(tree: JobTree, recognition: Recognition) -> dict[str, Any]:
-    """What the job says of a product's times; {} if nothing. Raises InvalidProduct if it is no JSON object."""
+    """What the job says of a product's times; {} if nothing.
+
+    Raises InvalidProduct if it is no JSON object, or nested too deep.
+    """
     product = recognition.product
     name = f"{product.id}{SUFFIX}"
-    if name not in tree.entries(product.parts):
+    if not tree.entries(product.parts, name.__eq__):
         return {}
-    try:
-        value = orjson.loads(tree.read((*product.parts, name), _MAX_OWN))
-    except orjson.JSONDecodeError as error:
-        raise InvalidProduct(f"{name}: not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise InvalidProduct(f"{name}: not a JSON object")
+    value = tree.read_json((*product.parts, name), _MAX_OWN)
     for field in _PLAIN & value.keys():
         # the index would refuse the whole job's document for it
         if isinstance(value[field], dict | list):

@@ -74,7 +74,14 @@ async def test_the_last_product_is_told_of_from_the_beginning_of_its_job_until_i
 
 
 @pytest.mark.parametrize(
-    "own", [b"{", b"[]", b'{"total_latency": {}}', b'{"acquisition_start_time": 1, "source_production_time": 2}']
+    "own",
+    [
+        b"{",
+        b"[]",
+        b'{"total_latency": {}}',
+        b'{"acquisition_start_time": 1, "source_production_time": 2}',
+        b'{"deep": ' + 300 * b"[" + 300 * b"]" + b"}",
+    ],
 )
 async def test_a_file_that_can_not_be_used_keeps_all_from_being_published(tmp_path: Path, own: bytes) -> None:
     with pytest.raises(InvalidProduct, match=r"prod_prov\.json"):
