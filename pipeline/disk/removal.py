@@ -46,7 +46,8 @@ class Trash:
         self._prune(path.parent)
 
     def _hide(self, path: Path) -> None:
-        hidden = self._folder / f"{path.name[:200]}.{secrets.token_hex(4)}"
+        # cut as bytes, in which a name's length is limited
+        hidden = self._folder / f"{os.fsdecode(os.fsencode(path.name)[:200])}.{secrets.token_hex(4)}"
         try:
             path.rename(hidden)
         except PermissionError:

@@ -59,6 +59,18 @@ def test_a_directory_of_any_depth_makes_way(tmp_path: Path) -> None:
     assert list((tmp_path / "trash").iterdir()) == []
 
 
+NAMES = {"long": "d" * 255, "three": "漢" * 85, "two": "d" + "é" * 127, "no-text": os.fsdecode(b"\xff" * 255)}
+
+
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES.keys())
+def test_a_directory_of_any_name_makes_way(tmp_path: Path, name: str) -> None:
+    left = ended(tmp_path, "fa-1", OLD, 50)
+    (left / name / name).mkdir(parents=True)
+    admit(keeper(tmp_path), "new", 60)
+    assert not left.exists()
+    assert list((tmp_path / "trash").iterdir()) == []
+
+
 def test_a_directory_where_files_belong_is_moved_aside(tmp_path: Path) -> None:
     directory = opened(tmp_path)
     for name in (files.DONE, files.RUNNING):
