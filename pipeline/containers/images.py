@@ -17,6 +17,8 @@ IDENTITY_FILE = ".jobstream-image"
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*(?:[/:@][A-Za-z0-9_][\w.+-]*)*")
 _CHUNK = 1 << 20
 _KEPT, _NEW = ".images", ".new-"
+#: What a directory has that is an image, and one that images lie in hasn't.
+_OF_ROOTS = (IDENTITY_FILE, ".singularity.d", "bin", "usr")
 
 
 class ImageFolder:
@@ -67,9 +69,10 @@ class ImageFolder:
     def keep(self, name: str, identity: str, make: Callable[[Path], object]) -> None:
         """Have `make` make an image at the path that it is given, unless that one is here, and call it by a name.
 
-        Raises RefusedError for a bad name, OSError, and what `make` raises.
+        Raises RefusedError for a bad name, also one that leads into another image, OSError, and what `make` raises.
         """
         _check(name)
+        self._check_place(name)
         kept = self._kept(identity)
         kept.parent.mkdir(parents=True, exist_ok=True)
         if not kept.exists():
@@ -107,6 +110,12 @@ class ImageFolder:
         except OSError as error:
             raise EngineError(f"container image {path} can't be read: {error.strerror}") from error
         return known
+
+    def _check_place(self, name: str) -> None:
+        for path in Path(name).parents[:-1]:
+            folder = self.folder / path
+            if folder.is_symlink() or any(os.path.lexists(folder / own) for own in _OF_ROOTS):
+                raise RefusedError(f"{name!r} can't be an image's name: {path} is an image itself")
 
     def _kept(self, identity: str) -> Path:
         return self.folder / _KEPT / identity.replace(":", "-").replace("/", "-")

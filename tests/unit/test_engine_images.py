@@ -121,6 +121,23 @@ def test_nothing_is_kept_under_a_bad_name(images: ImageFolder, name: str) -> Non
         images.keep(name, "sha256:1", lambda path: path.write_text("one"))
 
 
+def root_directory(path: Path) -> None:
+    (path / "bin").mkdir(parents=True)
+    (path / "bin/sh").write_text("its own")
+
+
+@pytest.mark.parametrize("name", ["loaded:1/bin/sh", "loaded:1/x", "root/bin/sh", "root/opt/x"])
+def test_nothing_is_kept_within_another_image(images: ImageFolder, name: str) -> None:
+    images.keep("loaded:1", "sha256:1", root_directory)
+    root_directory(images.folder / "root")
+    with pytest.raises(RefusedError, match="is an image itself"):
+        images.keep(name, "sha256:2", lambda path: path.write_text("two"))
+    for image in ("loaded:1", "root"):
+        found = images.find(image)
+        assert sorted(str(path.relative_to(found)) for path in found.rglob("*")) == ["bin", "bin/sh"]
+        assert (found / "bin/sh").read_text() == "its own"
+
+
 def digest(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
