@@ -110,7 +110,10 @@ class ApptainerEngine(ProcessEngine):
         try:
             await in_thread(self._load, archive, image)
         except OSError as error:
-            raise EngineError(f"container image {image} can't be kept: {error}") from error
+            # Reading the archive or writing the image: neither is the image's fault.
+            raise UnavailableError(f"container image {image} can't be kept: {error}") from error
+        except EngineError as error:
+            raise type(error)(f"image {image}: {error}") from error
 
     @property
     def store(self) -> str:

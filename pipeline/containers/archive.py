@@ -28,6 +28,10 @@ _MAX_GROWTH, _MODEST = 100, 1 << 30
 _CHUNK = 1 << 20
 _BLOCK = 512
 _LINKS = 10
+#: How gzip begins, and zlib is told of it.
+_GZIP_MAGIC, _GZIP = b"\x1f\x8b", 31
+#: Bytes that are unpacked at once, into a thousand times as many at the most.
+_SLICE = 4096
 _DAMAGED = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError)
 
 
@@ -62,15 +66,18 @@ class ImageArchive:
         config = contents.document(str(entry.get("Config")))
         layers = tuple(contents.number(str(name)) for name in entry.get("Layers") or ())
         size = sum(contents.sizes[number] for number in set(layers))
-        if size > max(_MODEST, _MAX_GROWTH * path.stat().st_size):
+        if size > _most(path):
             raise ArchiveError(f"the archive unpacks to {size} bytes, more than {_MAX_GROWTH} times its size")
         diff_ids = _diff_ids(config)
         if len(diff_ids) != len(layers):
             raise ArchiveError("the archive's layers are not those of its configuration")
         return cls(path, f"sha256:{hashlib.sha256(config).hexdigest()}", config, layers, diff_ids, size)
 
-    def stream(self) -> Iterator[bytes]:
-        """Yield an archive of this image alone, without a name; raises ArchiveError, OSError."""
+    def stream(self, check: bool = False) -> Iterator[bytes]:
+        """Yield an archive of this image alone, without a name; raises ArchiveError, OSError.
+
+        With `check` also where a layer isn't the one of the configuration, for an engine that doesn't look itself.
+        """
         name = f"{self.image_id.removeprefix('sha256:')}.json"
         layers = [f"{number}.tar" for number in self.layers]
         yield from _file("manifest.json", orjson.dumps([{"Config": name, "RepoTags": None, "Layers": layers}]))
@@ -80,10 +87,22 @@ class ImageArchive:
             with tarfile.open(self.path) as archive:
                 for number, member in enumerate(archive):
                     if number in wanted:
-                        yield from _copied(archive, member, f"{number}.tar")
+                        yield from self._layer(archive, member, number, check)
         except _DAMAGED as error:
             raise _damaged(error) from error
         yield bytes(2 * _BLOCK)
+
+    def _layer(self, archive: tarfile.TarFile, member: tarfile.TarInfo, number: int, check: bool) -> Iterator[bytes]:
+        yield _header(f"{number}.tar", member.size)
+        digest = _Digest(_most(self.path)) if check else None
+        for data in _chunks(archive, member):
+            if digest is not None:
+                digest.update(data)
+            yield data
+        yield bytes(-member.size % _BLOCK)
+        meant = {diff_id for layer, diff_id in zip(self.layers, self.diff_ids, strict=True) if layer == number}
+        if digest is not None and meant != {digest.diff_id}:
+            raise ArchiveError(f"the archive's layer {digest.diff_id} is not the configuration's {', '.join(meant)}")
 
     def is_that(self, attributes: Mapping[str, Any]) -> bool:
         """Say whether what an engine tells of an image it has (Docker's `inspect`) is this one.
@@ -196,9 +215,8 @@ def _file(name: str, data: bytes) -> Iterator[bytes]:
     yield data + bytes(-len(data) % _BLOCK)
 
 
-def _copied(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> Iterator[bytes]:
+def _chunks(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:
     file = archive.extractfile(member) or io.BytesIO()
-    yield _header(name, member.size)
     left = member.size
     while left > 0:
         data = file.read(min(_CHUNK, left))
@@ -206,7 +224,47 @@ def _copied(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> Ite
             raise tarfile.ReadError("unexpected end of data")
         left -= len(data)
         yield data
-    yield bytes(-member.size % _BLOCK)
+
+
+class _Digest:
+    """The digest of a layer as configurations have it: of the layer itself, where that is compressed."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+        self._hash = hashlib.sha256()
+        self._gzip: Any = None
+        self._begun = False
+
+    @property
+    def diff_id(self) -> str:
+        return f"sha256:{self._hash.hexdigest()}"
+
+    def update(self, data: bytes) -> None:
+        """Take what follows; raises ArchiveError where it unpacks to far more than it is, and zlib.error."""
+        if not self._begun:
+            self._begun = True
+            self._gzip = zlib.decompressobj(_GZIP) if data.startswith(_GZIP_MAGIC) else None
+        if self._gzip is None:
+            self._hash.update(data)
+            return
+        for start in range(0, len(data), _SLICE):
+            self._unpack(data[start : start + _SLICE])
+
+    def _unpack(self, data: bytes) -> None:
+        while data:
+            if self._gzip.eof:
+                # a gzip file may be several in a row
+                self._gzip = zlib.decompressobj(_GZIP)
+            plain = self._gzip.decompress(data)
+            self._hash.update(plain)
+            self._left -= len(plain)
+            if self._left < 0:
+                raise ArchiveError(f"a layer of the archive unpacks to more than {_MAX_GROWTH} times its size")
+            data = self._gzip.unused_data
+
+
+def _most(path: Path) -> int:
+    return max(_MODEST, _MAX_GROWTH * path.stat().st_size)
 
 
 def _header(name: str, size: int) -> bytes:

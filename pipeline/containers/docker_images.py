@@ -10,12 +10,10 @@ from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.images import Image
 
 from pipeline.containers.archive import ArchiveError, ImageArchive
-from pipeline.containers.errors import EngineError, UnavailableError
+from pipeline.containers.errors import ITS_OWN, EngineError, UnavailableError
 from pipeline.containers.image_names import is_qualified, repository_and_tag
 
 _CONFLICT = 409
-#: What an engine says when it isn't the image's fault.
-_ITS_OWN = ("no space left on device", "disk quota exceeded", "read-only file system")
 
 
 class DockerImages:
@@ -135,7 +133,7 @@ class DockerImages:
         return said
 
     def _refused(self, said: str, doing: str = "load") -> EngineError:
-        own = any(words in said for words in _ITS_OWN)
+        own = any(words in said for words in ITS_OWN)
         return (UnavailableError if own else EngineError)(f"{self._title} can't {doing} it: {said[:1000]}")
 
     def _failed(self, image: str, error: Exception, doing: str = "load") -> EngineError:

@@ -2,6 +2,8 @@
 
 #: Exit codes that stand for a command that never ran (the convention of shells and of `docker run`).
 ENGINE_FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
+#: What an engine says of an image that it can't take when that isn't the image's fault.
+ITS_OWN = ("no space left on device", "disk quota exceeded", "read-only file system")
 
 
 class EngineError(Exception):

@@ -5,12 +5,15 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.containers.archives import ArchivedImage, extract, image_in, is_sif
-from pipeline.containers.errors import EngineError
+from pipeline.containers.archive import ImageArchive
+from pipeline.containers.errors import ITS_OWN, EngineError, UnavailableError
+from pipeline.containers.image_names import repository_and_tag
 from pipeline.containers.images import IDENTITY_FILE, ImageFolder, digest_of
 
 #: Seconds that an archive may take to unpack.
 _LONGEST = 3600
+#: Where a SIF file says that it is one.
+_SIF_AT, _SIF = 32, b"SIF_MAGIC"
 
 
 def load(images: ImageFolder, archive: Path, name: str, program: str, env: Mapping[str, str]) -> None:
@@ -18,32 +21,38 @@ def load(images: ImageFolder, archive: Path, name: str, program: str, env: Mappi
 
     `program` is Apptainer, run in this environment.
     """
+    repository_and_tag(name)
     if is_sif(archive):
         images.keep(name, digest_of(archive), lambda path: shutil.copyfile(archive, path))
         return
-    image = image_in(archive, name)
+    image = ImageArchive.read(archive, name)
 
     def make(path: Path) -> None:
         single = path.with_name(f"{path.name}.tar")
         try:
-            if not image.alone:
-                # Apptainer takes the first of several.
-                extract(archive, image, single)
+            # The program would take any layers, and the image is known to all by its configuration's digest.
+            with single.open("wb") as file:
+                file.writelines(image.stream(check=True))
             # Beside the image: the system's own folder for such may be small.
-            more = {**env, "APPTAINER_TMPDIR": str(path.parent)}
-            _unpack(archive if image.alone else single, path, program, more)
+            _unpack(single, path, program, {**env, "APPTAINER_TMPDIR": str(path.parent)})
         finally:
             single.unlink(missing_ok=True)
         _mark(path, image)
 
-    images.keep(name, image.identity, make)
+    images.keep(name, image.image_id, make)
 
 
-def _mark(path: Path, image: ArchivedImage) -> None:
+def is_sif(path: Path) -> bool:
+    """Return whether a file is an image of Apptainer's own format; raises OSError."""
+    with path.open("rb") as file:
+        return file.read(_SIF_AT + len(_SIF))[_SIF_AT:] == _SIF
+
+
+def _mark(path: Path, image: ImageArchive) -> None:
     mark = path / IDENTITY_FILE
     # The image may bring one, or a link.
     mark.unlink(missing_ok=True)
-    mark.write_text(f"{image.identity}\n")
+    mark.write_text(f"{image.image_id}\n")
 
 
 def _unpack(archive: Path, path: Path, program: str, env: Mapping[str, str]) -> None:
@@ -52,6 +61,8 @@ def _unpack(archive: Path, path: Path, program: str, env: Mapping[str, str]) -> 
     try:
         done = subprocess.run(line, env=env, capture_output=True, timeout=_LONGEST, check=False)
     except subprocess.TimeoutExpired:
-        raise EngineError(f"{archive} isn't unpacked after {_LONGEST} s") from None
+        raise EngineError(f"the image isn't unpacked after {_LONGEST} s") from None
     if done.returncode != 0:
-        raise EngineError(f"{archive} can't be unpacked: {done.stderr.decode(errors='replace').strip()[-500:]}")
+        said = done.stderr.decode(errors="replace").strip()
+        kind = UnavailableError if any(words in said for words in ITS_OWN) else EngineError
+        raise kind(f"the image can't be unpacked: {said[-500:]}")

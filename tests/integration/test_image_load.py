@@ -10,17 +10,13 @@ import pytest
 
 from pipeline.containers.errors import EngineError
 from tests import image_support as images
-from tests.integration.engine_support import Bench, docker_engine_of, podman_engine_of, read
+from tests.integration.engine_support import ENCLOSING, Bench, read
 
-SOCKETS = {"docker": "docker_engine", "podman": "podman_engine"}
+#: Who loads into the same place as an engine; nobody else does with Apptainer.
+SOCKETS = {"docker": "docker_engine", "podman": "podman_engine", "apptainer": "docker_engine"}
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(docker_engine_of, id="docker", marks=pytest.mark.docker),
-        pytest.param(podman_engine_of, id="podman", marks=pytest.mark.docker),
-    ]
-)
+@pytest.fixture(params=ENCLOSING)
 async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
     engine, python = request.param(tmp_path, request)
     yield Bench(engine, tmp_path, python)
@@ -124,7 +120,7 @@ async def test_a_name_with_a_digest_can_not_be_given(bench: Bench) -> None:
 
 async def test_podmans_own_client_finds_it_by_the_same_name(bench: Bench, client: docker.DockerClient) -> None:
     if bench.engine.name != "podman":
-        pytest.skip("Docker has one way to name images")
+        pytest.skip("the others have one way to name images")
     name = images.unique_name()
     await load(bench, name, name)
     words = bench.engine.command_line(bench.spec("true", image=name))

@@ -1,18 +1,15 @@
-"""Images that are files: which names lead where, what they are told apart by, and what archives hold."""
+"""Images that are files: which names lead where, and what they are told apart by."""
 
 import hashlib
-import io
 import json
 import os
-import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline.containers.archives import extract, image_in, is_sif
 from pipeline.containers.errors import EngineError, RefusedError
 from pipeline.containers.images import IDENTITY_FILE, ImageFolder
+from pipeline.containers.loading import is_sif
 from pipeline.containers.seccomp import profile
 
 
@@ -140,49 +137,6 @@ def test_nothing_is_kept_within_another_image(images: ImageFolder, name: str) ->
 
 def digest(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-def archive(path: Path, *tags: list[str], manifest: bytes | None = None) -> Path:
-    """Write an archive of images, one for each list of tags, whose configurations are their tags."""
-    images = [{"Config": f"{number}.json", "RepoTags": names, "Layers": []} for number, names in enumerate(tags)]
-    files = {f"{number}.json": json.dumps(names).encode() for number, names in enumerate(tags)}
-    files["manifest.json"] = json.dumps(images).encode() if manifest is None else manifest
-    with tarfile.open(path, "w") as tar:
-        for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    return path
-
-
-def test_the_only_image_of_an_archive_is_meant_whatever_it_is_called(tmp_path: Path) -> None:
-    found = image_in(archive(tmp_path / "x.tar", ["other:1"]), "mine:1")
-    assert found.alone
-    assert found.identity == digest(b'["other:1"]')
-
-
-def test_of_several_images_the_tagged_one_is_meant(tmp_path: Path) -> None:
-    several = archive(tmp_path / "x.tar", ["a:1"], ["b:1", "c:1"])
-    found = image_in(several, "c:1")
-    assert not found.alone
-    extract(several, found, tmp_path / "single.tar")
-    assert image_in(tmp_path / "single.tar", "any") == replace(found, alone=True)
-    with pytest.raises(EngineError, match="holds 2 images, and not one that is tagged d:1"):
-        image_in(several, "d:1")
-
-
-@pytest.mark.parametrize("manifest", [b"", b"[", b"{}", b"[1]", b"null", b'[{"Config": "none"}]', b"[{}]"])
-def test_a_malformed_archive_is_an_error(tmp_path: Path, manifest: bytes) -> None:
-    with pytest.raises(EngineError):
-        image_in(archive(tmp_path / "x.tar", ["a"], manifest=manifest), "a")
-
-
-def test_what_is_no_archive_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "x").write_bytes(b"no archive")
-    with pytest.raises(EngineError, match="is no image archive"):
-        image_in(tmp_path / "x", "a")
-    with pytest.raises(EngineError, match="is no image archive"):
-        image_in(tmp_path / "none", "a")
 
 
 def test_a_sif_file_is_known_by_what_is_in_it(tmp_path: Path) -> None:

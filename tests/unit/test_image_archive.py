@@ -1,5 +1,6 @@
 """Reading image archives, in the shapes that they come in, and in those that nobody should have made."""
 
+import gzip
 import io
 import tarfile
 from pathlib import Path
@@ -142,3 +143,37 @@ def test_names_are_compared_as_engines_read_them(name: str, meant: str) -> None:
 def test_a_name_is_a_repository_and_a_tag() -> None:
     assert repository_and_tag("localhost:5000/a/b") == ("localhost:5000/a/b", "latest")
     assert repository_and_tag("a/b:2") == ("a/b", "2")
+
+
+def packed(path: Path, layer: bytes, config: bytes = CONFIG) -> ImageArchive:
+    described = images.dumps([{"Config": "c", "RepoTags": None, "Layers": ["a"]}])
+    return ImageArchive.read(images.pack(path, {"a": layer, "c": config, "manifest.json": described}), "mine:1")
+
+
+@pytest.mark.parametrize(
+    "layer", [LAYER, gzip.compress(LAYER), gzip.compress(LAYER[:99]) + gzip.compress(LAYER[99:])], ids=len
+)
+def test_layers_that_are_the_configurations_pass_as_they_are(tmp_path: Path, layer: bytes) -> None:
+    archive = packed(tmp_path / "a", layer)
+    assert b"".join(archive.stream(check=True)) == b"".join(archive.stream())
+    assert streamed(archive)["0.tar"] == layer
+
+
+def test_a_layer_that_is_small_only_when_it_is_compressed_passes(tmp_path: Path) -> None:
+    layer = bytes((5 << 20) + 7)
+    assert b"".join(packed(tmp_path / "a", gzip.compress(layer), images.config(layer)).stream(check=True))
+
+
+@pytest.mark.parametrize("layer", [images.layer(x=b""), gzip.compress(images.layer(x=b"")), LAYER[:-512], b""], ids=len)
+def test_other_layers_than_the_configurations_do_not_pass(tmp_path: Path, layer: bytes) -> None:
+    archive = packed(tmp_path / "a", layer)
+    with pytest.raises(ArchiveError, match="is not the configuration's"):
+        list(archive.stream(check=True))
+
+
+def test_a_layer_is_not_unpacked_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "_MODEST", 1 << 20)
+    layer = bytes(20 << 20)
+    archive = packed(tmp_path / "a", gzip.compress(layer), images.config(layer))
+    with pytest.raises(ArchiveError, match="unpacks to more"):
+        list(archive.stream(check=True))
