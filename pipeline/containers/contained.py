@@ -57,6 +57,8 @@ class ContainedProcess(RunningProcess):
         self._watch: Watch | None = None
         #: Whether the command's own process was seen.
         self._ran = False
+        #: Whether the last look at the counters was taken.
+        self._over = False
         self._wait_until(self._has_begun)
         if self._watch is None:
             return
@@ -105,12 +107,14 @@ class ContainedProcess(RunningProcess):
         if self._watch is None or not self._inside():
             return
         self._ran = True
-        os.kill(self._leader, signal.SIGSTOP)
-        if self._watch.over:
-            self._let_go()
+        with self._lock:
+            # once let go it would be stopped for good
+            if not self._over:
+                os.kill(self._leader, signal.SIGSTOP)
 
     def _let_go(self) -> None:
         with self._lock, suppress(ProcessLookupError):
+            self._over = True
             if not self._reaped:
                 os.kill(self._leader, signal.SIGCONT)
 

@@ -42,11 +42,6 @@ class Watch:
         counters = Counters.of(pid) if pid > 0 else None
         return cls(pid, counters, afterwards) if counters is not None else None
 
-    @property
-    def over(self) -> bool:
-        """Whether the last look was taken."""
-        return not self._thread.is_alive()
-
     def end(self) -> Reading | None:
         """Stop, and return the last counters that could be read; may be called again."""
         self._ended.set()
