@@ -115,6 +115,15 @@ class ApptainerEngine(ProcessEngine):
         except EngineError as error:
             raise type(error)(f"image {image}: {error}") from error
 
+    async def unload(self, image: str, image_id: str) -> bool:
+        """See Engine; here images stay until the operator removes them, for nobody knows which others run."""
+        try:
+            return await self.image_id(image) != image_id
+        except UnavailableError:
+            raise
+        except EngineError:
+            return True
+
     @property
     def store(self) -> str:
         """See Engine."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.containers.apptainer import ApptainerEngine
 from pipeline.containers.errors import EngineError, RefusedError
 from pipeline.containers.images import IDENTITY_FILE, ImageFolder
 from pipeline.containers.loading import is_sif
@@ -133,6 +134,16 @@ def test_nothing_is_kept_within_another_image(images: ImageFolder, name: str) ->
         found = images.find(image)
         assert sorted(str(path.relative_to(found)) for path in found.rglob("*")) == ["bin", "bin/sh"]
         assert (found / "bin/sh").read_text() == "its own"
+
+
+async def test_what_is_there_does_not_count_as_removed(images: ImageFolder, tmp_path: Path) -> None:
+    engine = ApptainerEngine(tmp_path / "state", images.folder, program="/bin/true")
+    images.keep("x:1", "sha256:1", root_directory)
+    found = str(await engine.image_id("x:1"))
+    assert not await engine.unload("x:1", found)
+    assert await engine.unload("x:1", "sha256:another")
+    (images.folder / "x:1").unlink()
+    assert await engine.unload("x:1", found)
 
 
 def digest(data: bytes) -> str:
