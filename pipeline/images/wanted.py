@@ -13,7 +13,8 @@ from pipeline.images.errors import ImageError
 
 #: What the same machines are called by others.
 _ALIASES = {"x86_64": ("amd64",), "aarch64": ("arm64",), "amd64": ("x86_64",), "arm64": ("aarch64",)}
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,511}")
+#: An engine whose images are files may know them by paths.
+_NAME = re.compile(r"/?[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,511}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _DIGEST = "sha256="
 

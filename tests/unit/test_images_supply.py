@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.containers.apptainer import ApptainerEngine
 from pipeline.containers.errors import EngineError, UnavailableError
 from pipeline.containers.noop import NoopEngine
 from pipeline.images.errors import ImageError
@@ -139,3 +140,13 @@ async def test_what_a_killed_process_left_is_removed(engine: Held, supply: Suppl
     assert (await supply.bring("a", fields(tmp_path), []))[0]["id"] == "the id"
     left = {path.name for path in place.archive.parent.glob("*")}
     assert left == {"lock", "used", "loaded.json"}
+
+
+async def test_an_image_that_is_a_file_may_be_asked_for_by_its_path(tmp_path: Path) -> None:
+    folder = tmp_path / "apptainer"
+    folder.mkdir()
+    (folder / "x.sif").write_bytes(b"an image")
+    engine = ApptainerEngine(tmp_path / "state", folder, program="/bin/true")
+    supply = Supply(engine, tmp_path / "images", localizer(tmp_path), Terms())
+    wanted = [{"container_image_name": f"{folder}/x.sif"}]
+    assert [one["id"] for one in await supply.bring("j", wanted, [])] == [await engine.image_id("x")]
