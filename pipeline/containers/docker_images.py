@@ -56,6 +56,8 @@ class DockerImages:
         """See Engine."""
         quick, patient = self._clients()
         try:
+            if reference != image:
+                repository_and_tag(image)
             before = self._has(reference)
             api: Any = patient.api
             name, _, digest = reference.partition("@")

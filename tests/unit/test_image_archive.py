@@ -4,11 +4,14 @@ import gzip
 import io
 import tarfile
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from pipeline.containers import archive as archives
 from pipeline.containers.archive import ArchiveError, ImageArchive
+from pipeline.containers.docker_images import DockerImages
+from pipeline.containers.errors import EngineError
 from pipeline.containers.image_names import canonical, repository_and_tag
 from tests import image_support as images
 
@@ -177,3 +180,11 @@ def test_a_layer_is_not_unpacked_without_end(tmp_path: Path, monkeypatch: pytest
     archive = packed(tmp_path / "a", gzip.compress(layer), images.config(layer))
     with pytest.raises(ArchiveError, match="unpacks to more"):
         list(archive.stream(check=True))
+
+
+def test_what_can_not_be_named_is_not_pulled_first() -> None:
+    quick, patient = Mock(), Mock()
+    name = f"org/x@sha256:{'0' * 64}"
+    with pytest.raises(EngineError, match="name with a digest"):
+        DockerImages("Docker", lambda: (quick, patient)).pull(f"images.example/{name}", name)
+    patient.api.pull.assert_not_called()
