@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.containers.errors import EngineError
+from pipeline.containers.errors import EngineError, UnavailableError
 from pipeline.containers.outcome import Outcome
 from pipeline.containers.output import Observer
 from pipeline.containers.spec import Labels, RunSpec
@@ -194,6 +194,8 @@ class _Attempt:
         spec = replace(spec, image_id=conclusion.image_id)
         try:
             await in_thread(self._write_files, directory, spec)
+        except UnavailableError as error:
+            raise AttemptError(str(error), Category.WORKER) from error
         except EngineError as error:
             raise AttemptError(str(error)) from error
         except OSError as error:

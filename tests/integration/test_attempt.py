@@ -2,15 +2,18 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.containers.errors import UnavailableError
 from pipeline.containers.factory import EngineSettings, engine
 from pipeline.containers.noop import NoopEngine
+from pipeline.containers.process import ProcessEngine
+from pipeline.containers.spec import RunSpec
 from pipeline.containers.stop import Level, Stop
 from pipeline.statuses import Status
 from pipeline.work.attempt import run_attempt
@@ -182,6 +185,16 @@ async def test_an_engine_that_does_not_answer_is_the_workers_fault(place: Place,
     absent = EngineSettings(state_dir=tmp_path, url=f"unix://{tmp_path}/nothing.sock", apptainer=f"{tmp_path}/nothing")
     result = await run(job("pass", container_image_name="x"), replace(place, engine=engine(name, absent)))
     assert (result.status, result.category) == (Status.FAILED, Category.WORKER)
+    assert_closed(result, place)
+
+
+async def test_an_engine_that_goes_away_before_the_files_are_written_is_the_workers_fault(place: Place) -> None:
+    class Away(ProcessEngine):
+        def command_line(self, spec: RunSpec, withheld: Collection[str] = ()) -> list[str]:
+            raise UnavailableError("gone")
+
+    result = await run(job("pass"), replace(place, engine=Away(place.root.root / "state")))
+    assert (result.category, result.error) == (Category.WORKER, "gone")
     assert_closed(result, place)
 
 
