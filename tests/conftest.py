@@ -11,6 +11,7 @@ others are skipped where they are absent. Tests that use one of them get the mar
 """
 
 import asyncio
+import logging
 import os
 import shutil
 import subprocess
@@ -71,6 +72,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         limit = item.get_closest_marker("timeout")
         seconds = limit.args[0] if limit is not None else float(item.config.getini("timeout"))
         item.add_marker(pytest.mark.timeout(seconds * PATIENCE), append=False)
+
+
+@pytest.fixture(autouse=True)
+def nobody_elses_log() -> Iterator[None]:
+    """What a test has the process's log go to, its own standard error mostly, ends with it."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    yield
+    for handler in root.handlers[:]:
+        if handler not in before:
+            root.removeHandler(handler)
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -110,7 +110,7 @@ class Stage:
             "job_worker_file": commands,
             "datasets_file": _FILES / "datasets.json",
             "mounts": (self._program,),
-            "user": default_user(),
+            "user": None if self.engine == PROCESS else default_user(),
             "status_ms": 1000,
             # nothing runs on after the demo
             "grace": 1.0,

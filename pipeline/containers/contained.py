@@ -4,6 +4,7 @@ That first process runs as the command's user and ends with the command, and all
 outside of it, which was started, then ends with the same exit code.
 """
 
+import errno
 import os
 import re
 import signal
@@ -32,6 +33,8 @@ FAILED = 255
 SAID = re.compile(rb"^FATAL: +(.+?)\s*\Z", re.MULTILINE)
 #: Seconds that a container may take to begin, and its command after that; and between two looks.
 _PATIENCE, _LOOK = 60.0, 0.005
+#: Seconds that what was killed may take to be gone from its control group.
+_DYING = 2.0
 
 
 class ContainedProcess(RunningProcess):
@@ -173,10 +176,25 @@ def groups_called(pid: int) -> list[Path]:
 
 
 def remove_groups(groups: Iterable[Path]) -> None:
-    """Remove control groups that nothing is in any more, which Apptainer leaves where it was killed."""
+    """Remove control groups that nothing is in any more, which Apptainer leaves where it was killed.
+
+    What was killed is in its group until it has died: that is waited for, `_DYING` seconds for all.
+    """
+    deadline = time.monotonic() + _DYING
     for group in groups:
         with suppress(OSError):
-            group.rmdir()
+            while not _is_removed(group) and time.monotonic() < deadline:
+                time.sleep(_LOOK)
+
+
+def _is_removed(group: Path) -> bool:
+    try:
+        group.rmdir()
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
 
 
 def _code(text: str) -> int:
