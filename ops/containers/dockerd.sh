@@ -59,17 +59,29 @@ start() {
     exit 1
 }
 
+# Network namespaces stay mounted, and DIR could not be removed; containers that outlive the daemon still need theirs.
+unmount() {
+    grep -qs live-restore "$dir/daemon.json" && return 0
+    for namespace in "$dir"/exec/netns/*; do
+        umount "$namespace" 2>/dev/null || true
+    done
+}
+
 stop() {
     local pid
     pid=$(daemon_pid)
-    [ -n "$pid" ] || return 0
-    kill -TERM "$pid"
-    for _ in $(seq 300); do
-        kill -0 "$pid" 2>/dev/null || return 0
-        sleep 0.1
-    done
-    echo "dockerd.sh: $pid did not end within 30 s, killing it" >&2
-    kill -KILL "$pid"
+    if [ -n "$pid" ]; then
+        kill -TERM "$pid"
+        for _ in $(seq 300); do
+            kill -0 "$pid" 2>/dev/null || break
+            sleep 0.1
+        done
+        if kill -0 "$pid" 2>/dev/null; then
+            echo "dockerd.sh: $pid did not end within 30 s, killing it" >&2
+            kill -KILL "$pid"
+        fi
+    fi
+    unmount
 }
 
 case $1 in
