@@ -125,7 +125,8 @@ class DockerImages:
         """Load an archive; return the id that the engine says its image has."""
         said = archive.image_id
         api: Any = client.api
-        for part in api.load_image(archive.stream(), quiet=True) or ():
+        # Podman would take any layers, and the image is known to all by its configuration's digest.
+        for part in api.load_image(archive.stream(check=True), quiet=True) or ():
             # an answer that isn't 200 comes as its body too
             if wrong := str(part.get("error") or part.get("message") or ""):
                 raise self._refused(wrong)

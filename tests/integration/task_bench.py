@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import orjson
+from confluent_kafka import KafkaError, KafkaException
 
 from agents.admin import apply
 from agents.bus import Publisher, consumer, read_to_end
@@ -143,8 +144,18 @@ class TaskBench:
 
     def _read(self, topic: str) -> list[Any]:
         reader = consumer(self.settings, "test-reader")
+
+        def found() -> tuple[list[Any]] | None:
+            try:
+                return (list(read_to_end(reader, topic, [0])),)
+            except KafkaException as error:
+                # a topic that was just made has no leader for a moment
+                if error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION:
+                    raise
+                return None
+
         try:
-            return list(read_to_end(reader, topic, [0]))
+            return until(found, 30, what=f"{topic} has a leader")[0]
         finally:
             reader.close()
 

@@ -52,8 +52,11 @@ class Restarting:
         self.spec = self.bench.sh(COMMAND, image=NAME)
 
     async def begun(self) -> "asyncio.Task[Outcome]":
-        running = asyncio.create_task(self.bench.engine.run(self.spec))
+        """Run it, until it has begun and the engine has said so: that answer must not be what is cut off."""
+        known = asyncio.Event()
+        running = asyncio.create_task(self.bench.engine.run(self.spec, on_start=lambda _: known.set()))
         await shown(self.there("up").exists)
+        await asyncio.wait_for(known.wait(), 60)
         return running
 
     def there(self, name: str) -> Path:
