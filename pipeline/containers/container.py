@@ -133,23 +133,25 @@ class RunningContainer(Running):
             self._notes.append(f"output may be cut: its end did not come within {OUTPUT_PATIENCE:.0f} s")
 
     def _finish(self) -> list[str]:
-        self._remove()
+        if (error := remove(self._container)) is not None:
+            self._notes.append(f"container {self._container.id} was not removed: {error}")
         if self._watch is not None:
             self._watch.end()
         self._drain()
         self._pump.close()
         return [*self._notes, *self._pump.notes]
 
-    def _remove(self) -> None:
-        deadline = time.monotonic() + REMOVAL_PATIENCE
-        while True:
-            try:
-                self._container.remove(force=True, v=True)
-                return
-            except NotFound:
-                return
-            except (DockerException, requests.RequestException) as error:
-                if time.monotonic() > deadline:
-                    self._notes.append(f"container {self._container.id} was not removed: {error}")
-                    return
-                time.sleep(1.0)
+
+def remove(container: Container) -> Exception | None:
+    """Remove a container, by force; an engine that is away is waited for `REMOVAL_PATIENCE` seconds. Return why not."""
+    deadline = time.monotonic() + REMOVAL_PATIENCE
+    while True:
+        try:
+            container.remove(force=True, v=True)
+            return None
+        except NotFound:
+            return None
+        except (DockerException, requests.RequestException) as error:
+            if time.monotonic() > deadline:
+                return error
+            time.sleep(1.0)

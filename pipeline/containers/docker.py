@@ -21,7 +21,7 @@ from docker.types import Mount as Bind
 from pipeline.containers import docker_labels as ours
 from pipeline.containers.attached import attached
 from pipeline.containers.base import Engine, Orphan, Running
-from pipeline.containers.container import RunningContainer
+from pipeline.containers.container import RunningContainer, remove
 from pipeline.containers.docker_images import DockerImages
 from pipeline.containers.errors import (
     ENGINE_FAILED,
@@ -180,7 +180,8 @@ class DockerEngine(Engine):
             container.start()
             return watch
         except BaseException:
-            container.remove(force=True, v=True)
+            # the engine may be away, and have begun the command before
+            remove(container)
             raise
 
     def _watch(self, container: Container) -> Watch | None:
