@@ -103,9 +103,8 @@ async def test_a_run_that_can_not_be_recorded_is_not_its_commands_fault(tmp_path
     assert "can't be recorded" in str(outcome.error)
 
 
+@pytest.mark.parametrize("hostile", [pytest.param("docker", marks=pytest.mark.docker)], ids=["docker"], indirect=True)
 def test_the_temporary_folder_of_a_container_is_bounded(hostile: Arena) -> None:
-    if hostile.engine != "docker":
-        pytest.skip("a plain process has the host's")
     script = "file = open('/tmp/filler', 'wb', buffering=0)\nwhile True:\n    file.write(bytes(1 << 20))"
     said = hostile.run(script)
     assert said["kind"] == FAILED

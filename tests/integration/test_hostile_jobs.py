@@ -185,9 +185,8 @@ def test_a_job_does_not_find_the_workers_secrets(worker: Arena) -> None:
     assert SECRET.encode() not in output
 
 
+@pytest.mark.parametrize("hostile", [pytest.param("docker", marks=pytest.mark.docker)], ids=["docker"], indirect=True)
 def test_a_job_that_takes_all_memory_is_ended_by_its_limit(worker: Arena) -> None:
-    if worker.engine == "process":
-        pytest.skip("a plain process has the host's memory")
     said = worker.run("hoard = [b'x' * (1 << 20) for _ in range(4096)]", needs={"memory_mib": 64})
     assert (said["kind"], said["category"]) == (FAILED, "out-of-memory")
 

@@ -118,9 +118,8 @@ async def test_a_name_with_a_digest_can_not_be_given(bench: Bench) -> None:
         await load(bench, f"x@sha256:{'0' * 64}")
 
 
+@pytest.mark.parametrize("bench", [one for one in ENCLOSING if one.id == "podman"], indirect=True)
 async def test_podmans_own_client_finds_it_by_the_same_name(bench: Bench, client: docker.DockerClient) -> None:
-    if bench.engine.name != "podman":
-        pytest.skip("the others have one way to name images")
     name = images.unique_name()
     await load(bench, name, name)
     words = bench.engine.command_line(bench.spec("true", image=name))
