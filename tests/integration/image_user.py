@@ -23,8 +23,8 @@ from pipeline.work.errors import AttemptError
 _stream = ImageArchive.stream
 
 
-def _half(archive: ImageArchive) -> Iterator[bytes]:
-    parts = list(_stream(archive))
+def _half(archive: ImageArchive, check: bool = False) -> Iterator[bytes]:
+    parts = list(_stream(archive, check))
     yield from parts[: len(parts) // 2]
     print("loading", flush=True)
     threading.Event().wait()
