@@ -56,7 +56,8 @@ class EngineWork:
         self._place = Place(
             engine=engine(worker.engine, _engine_settings(settings)),
             root=WorkRoot(settings.work_root, worker.id),
-            worker=worker.id,
+            # two installations may each have a worker of this id, and one container engine
+            worker=f"{worker.id}@{settings.home.resolve()}",
             worker_config=config,
             datasets_file=worker.datasets_file,
             grace=worker.kill_grace,

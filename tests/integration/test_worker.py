@@ -255,7 +255,8 @@ def test_a_killed_workers_container_is_ended_by_the_next(
 ) -> None:
     name = f"{WORKER}-{uuid.uuid4().hex[:8]}"
     job = {"container_image_name": busybox_image, "params": {"_command": "sleep 300"}}
-    labelled: dict = {"all": True, "ignore_removed": True, "filters": {"label": f"jobstream.worker={name}"}}
+    label = f"jobstream.worker={name}@{played.settings.home.resolve()}"
+    labelled: dict = {"all": True, "ignore_removed": True, "filters": {"label": label}}
     with played.worker(id=name, engine="docker") as process:
         holder = played.holder(process)
         played.grant(holder, "fa-1", job)
