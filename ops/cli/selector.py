@@ -1,15 +1,10 @@
 """`--query name=value,…`: what a command picks from many."""
 
-import re
-import time
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 
 from ops.cli import exits
 from ops.cli.errors import CliError
-
-_AGO = re.compile(r"(\d+)([smhd])", re.ASCII)
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+from ops.cli.times import time_of
 
 
 def selected(texts: Iterable[str], names: Sequence[str]) -> dict[str, str]:
@@ -30,12 +25,6 @@ def moment_of(text: str) -> float:
 
     Raises CliError for anything else.
     """
-    if (ago := _AGO.fullmatch(text)) is not None:
-        return time.time() - int(ago[1]) * _SECONDS[ago[2]]
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise CliError(
-            f"since {text!r}: 30m, 2h, 3d, or a time like 2026-01-31T12:00 is needed", exits.USAGE
-        ) from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    moment = time_of(text, "since")
+    assert moment is not None, "only no text is no time"
+    return moment / 1000

@@ -8,7 +8,7 @@ from ops.cli import exits
 from ops.cli.errors import CliError
 
 #: Help of an option that takes a time.
-TIME = "As in 2026-11-28T11:40Z (without a zone: UTC), or how long ago: 90m, 2h, 3d."
+TIME = "As in 2026-11-28T11:40Z (without a zone: UTC), or how long ago: 30m, 2h, 3d."
 _AGO = re.compile(r"(\d{1,9})([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
