@@ -1,6 +1,6 @@
 # Everyday commands; `make help` lists them. Each needs nothing but Python 3.11+, make, and what `make setup` installs.
 .DEFAULT_GOAL := help
-.PHONY: help setup fetch demo test lint format bench bench-worker simulate lock images clean
+.PHONY: help setup fetch demo test lint format bench bench-worker simulate fuzz lock images clean
 PY := .venv/bin/python
 # how many tests run at once, each with servers of its own (1.5 GiB); they wait more than they work
 TEST_WORKERS ?= 3
@@ -39,6 +39,9 @@ bench-worker: setup ## measure what a worker adds to a container (needs Docker),
 
 simulate: setup ## run worlds of the simulation; SIMULATE="--seconds 600 --seed 0 --jobs 2" says how long and which
 	@$(PY) -m tests.simulation $(SIMULATE)
+
+fuzz: setup ## spoil records for the codec and the gate; FUZZ="--seconds 600 --seed 0" says how long and which
+	@$(PY) -m tests.fuzz $(FUZZ)
 
 lock: setup ## for maintainers: solve Python's and the servers' dependencies anew
 	.venv/bin/pip-compile -q --all-extras --allow-unsafe --generate-hashes --no-emit-find-links --no-emit-index-url \

@@ -13,6 +13,8 @@ import fastavro
 import orjson
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
+from pipeline.foreign_schema import usable
+
 CONFLUENT_MAGIC = b"\x00"
 SINGLE_OBJECT_MAGIC = b"\xc3\x01"
 _HEADER_BYTES = 10
@@ -121,7 +123,7 @@ class Codec:
             if raw is None:
                 raise DecodeError(f"unknown schema id {schema_id}")
             try:
-                self._foreign[schema_id] = fastavro.parse_schema(raw)
+                self._foreign[schema_id] = usable(raw)
             except Exception as error:  # fastavro raises whatever the schema leads it to
                 raise DecodeError(f"schema id {schema_id} is no usable Avro schema: {error}"[:500]) from error
         return self._foreign[schema_id]
