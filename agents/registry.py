@@ -1,6 +1,6 @@
-"""A Confluent-compatible schema registry, as the codec needs one: two calls, each with a time-out.
+"""A Confluent-compatible schema registry, as the codec and `jobstream schemas` need one; each call has a time-out.
 
-confluent-kafka's own client is left out: it would bring five more packages for these two calls.
+confluent-kafka's own client is left out: it would bring five more packages for these few calls.
 """
 
 import json
@@ -71,16 +71,55 @@ class ConfluentRegistry:
     def id_of(self, subject: str, schema: dict[str, Any]) -> int:
         """Return the schema's id under the subject, registering it where that is new; RegistryError if refused."""
         path = f"/subjects/{quote(subject, safe='')}/versions"
-        status, answer = self._call("POST", path, {"schema": json.dumps(schema), "schemaType": "AVRO"})
+        status, answer = self._call("POST", path, _body(schema))
         if status in _FORBIDDEN:
             raise OSError(_refusal(status, answer, f"subject {subject}"))
         if status != 200 or not isinstance(answer.get("id"), int):
             raise RegistryError(_refusal(status, answer, f"subject {subject}"))
         return int(answer["id"])
 
+    def version_of(self, subject: str, schema: dict[str, Any]) -> int | None:
+        """Return which version of the subject this very schema is, None where it isn't registered there."""
+        status, answer = self._asked("POST", f"/subjects/{quote(subject, safe='')}", subject, _body(schema))
+        return None if status == 404 else int(answer["version"])
+
+    def misfits(self, subject: str, schema: dict[str, Any]) -> list[str]:
+        """Return what the registry's rule for the subject has against the schema; nothing where it may be registered.
+
+        A subject without versions takes every schema.
+        """
+        path = f"/compatibility/subjects/{quote(subject, safe='')}/versions/latest?verbose=true"
+        status, answer = self._asked("POST", path, subject, _body(schema))
+        if status == 404 or answer.get("is_compatible"):
+            return []
+        told = answer.get("messages") or [answer.get("reason") or "it can't read what the latest one wrote"]
+        return [str(one)[:300] for one in told]
+
+    def rule(self, subject: str) -> str:
+        """Return how compatible the subject's versions must be: its own rule, else that of all."""
+        status, answer = self._asked("GET", f"/config/{quote(subject, safe='')}", subject)
+        if status == 404:
+            status, answer = self._asked("GET", "/config", subject)
+        return str(answer.get("compatibilityLevel") or answer.get("compatibility") or "NONE")
+
+    def set_rule(self, subject: str, rule: str) -> None:
+        """Set how compatible the subject's versions must be."""
+        self._asked("PUT", f"/config/{quote(subject, safe='')}", subject, {"compatibility": rule})
+
     def close(self) -> None:
         """Close the connections."""
         self._http.clear()
+
+    def _asked(
+        self, method: str, path: str, subject: str, body: dict[str, Any] | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        """Return status (200 or 404) and answer; OSError where rights are missing, RegistryError for other refusals."""
+        status, answer = self._call(method, path, body)
+        if status in _FORBIDDEN:
+            raise OSError(_refusal(status, answer, f"subject {subject}"))
+        if status not in (200, 404):
+            raise RegistryError(_refusal(status, answer, f"subject {subject}"))
+        return status, answer
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
         headers = dict(self._http.headers) | ({"Content-Type": _TYPE} if body is not None else {})
@@ -104,11 +143,21 @@ class ConfluentRegistry:
             self._unknown.popitem(last=False)
 
 
+def _body(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"schema": json.dumps(schema), "schemaType": "AVRO"}
+
+
 def _refusal(status: int, answer: dict[str, Any], what: str) -> str:
     return f"the schema registry answers {status} for {what}: {str(answer.get('message', ''))[:300]}"
 
 
 def codec(settings: Settings) -> Codec:
-    """Return the codec that the settings ask for: with their registry, or single-object encoding."""
+    """Return the codec that the settings ask for: with their registry, or single-object encoding.
+
+    Subjects are called after topics, as other clients have it; a schema of several topics is written by the first's.
+    """
     url = settings.kafka.registry_url
-    return Codec(None if url is None else ConfluentRegistry(url, settings.kafka.registry_timeout))
+    if url is None:
+        return Codec()
+    subjects = {schema: subject for subject, schema in reversed(settings.topology.subjects())}
+    return Codec(ConfluentRegistry(url, settings.kafka.registry_timeout), subjects)

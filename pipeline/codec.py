@@ -61,11 +61,13 @@ class Codec:
     """Encodes and decodes records by schema name ("submission", "inbox", "fact", …).
 
     With a registry records are written in the Confluent wire format, without one in single-object
-    encoding; both are read either way. Unions of records appear as `(record name, record)`.
+    encoding; both are read either way. Unions of records appear as `(record name, record)`. `subjects` are the
+    registry's by schema name; `<name>-value` where one isn't named.
     """
 
-    def __init__(self, registry: Registry | None = None) -> None:
+    def __init__(self, registry: Registry | None = None, subjects: Mapping[str, str] | None = None) -> None:
         self._registry = registry
+        self._subjects = subjects or {}
         self._schemas: dict[str, Schema] = {}
         self._foreign: dict[int, Any] = {}
         self._ids: dict[str, int] = {}
@@ -77,14 +79,14 @@ class Codec:
         return self._schemas[name]
 
     def encode(self, name: str, record: Mapping[str, Any], subject: str | None = None) -> bytes:
-        """Return the record as bytes; `subject` is the registry's (by default `<name>-value`).
+        """Return the record as bytes; `subject` is the registry's where it isn't the codec's own for that schema.
 
         Raises ValueError where the record does not fit its schema, OSError where the registry is needed
         and can't be reached.
         """
         schema = self.schema(name)
         out = io.BytesIO()
-        out.write(self._header(schema, subject or f"{name}-value"))
+        out.write(self._header(schema, subject or self._subjects.get(name, f"{name}-value")))
         try:
             fastavro.schemaless_writer(out, schema.parsed, record)
         except (TypeError, KeyError, AttributeError, IndexError) as error:

@@ -251,6 +251,11 @@ class Topology:
             *self.changelogs(),
         ]
 
+    def subjects(self) -> list[tuple[str, str]]:
+        """Return (subject in a schema registry, schema) of every topic that has one; all run topics share theirs."""
+        named = [(f"{one.name}-value", one.schema) for one in self.fixed() if one.schema is not None]
+        return [*named, (f"{self.name('jobs.run')}-value", "run")]
+
     def inbox_partition(self, family: str) -> int:
         """Return the partition of a family in the inbox, reports, control and events."""
         return partition_of(family, self.inbox_partitions)

@@ -13,9 +13,12 @@ from confluent_kafka import Producer
 
 from agents.bus import consumer, read_to_end
 from agents.registry import ConfluentRegistry, RegistryError
+from ops.cli import exits
 from ops.cluster import Plan
 from ops.embedded.registry import EmbeddedRegistry
+from ops.subjects import MISSING, REFUSED, REGISTERED, UNCHANGED, RefusedSchemaError, check, register
 from pipeline.codec import Codec
+from pipeline.settings import Settings, TopicSettings
 from schemas.check import FOLDER, names, published
 from tests.acceptance.support import NO_SEARCH, SOON, WHOLE, Site, site_at
 from tests.waiting import until
@@ -46,7 +49,18 @@ def client(url: str) -> Iterator[ConfluentRegistry]:
 def site(servers_home: Path, url: str) -> Iterator[Site]:
     sections = {"kafka": {"registry_url": url, "registry_timeout": 10.0}}
     with site_at(servers_home / "registered", Plan(workers=1, engine="noop", **NO_SEARCH), sections) as site:
+        # what `jobstream` reads where it is called
+        (site.home / "jobstream.toml").write_text(f'[kafka]\nregistry_url = "{url}"\nregistry_timeout = 20.0\n')
         yield site
+
+
+def unheard(subject: str, done: int, total: int) -> None:
+    """What nobody looks at while it goes on."""
+
+
+def called(site: Site, prefix: str) -> Settings:
+    """The settings of another installation with the same registry."""
+    return site.settings.model_copy(update={"topics": TopicSettings(prefix=prefix)})
 
 
 def submission_of(url: str, schema: dict[str, Any], record: dict[str, Any]) -> bytes:
@@ -105,3 +119,46 @@ def test_a_client_with_an_earlier_schema_of_its_own_submits_a_job(site: Site, ur
     assert producer.flush(SOON) == 0
     (job,) = until(lambda: site.jobs_of("of-another-client"), SOON, what="the submission is taken")
     site.await_status([job], WHOLE[-1])
+
+
+def test_every_schema_is_registered_under_its_topics_name_once(site: Site, client: ConfluentRegistry) -> None:
+    settings = called(site, "all.")
+    assert {one.state for one in check(settings, client, unheard)} == {MISSING}
+    first, second = dict(register(settings, client, unheard)), dict(register(settings, client, unheard))
+    assert {"all.jobs.submit-value", "all.jobs.run-value", "all.tasks.default-value"} <= set(first)
+    assert (set(first.values()), set(second.values())) == ({REGISTERED}, {UNCHANGED})
+    assert all(one.well for one in check(settings, client, unheard))
+    earlier = published("submission")[0][1]
+    assert client.version_of("all.jobs.submit-value", earlier) == 1
+
+
+def test_a_subject_that_holds_what_ours_cannot_read_is_refused_and_named(site: Site, client: ConfluentRegistry) -> None:
+    settings, subject = called(site, "taken."), "taken.jobs.control-value"
+    theirs = {"type": "record", "name": "Other", "fields": [{"name": "text", "type": "string"}]}
+    client.id_of(subject, theirs)
+    (found,) = [one for one in check(settings, client, unheard) if one.name == subject]
+    assert (found.state, found.well) == (REFUSED, False)
+    assert found.why
+    with pytest.raises(RefusedSchemaError, match=f"409 for subject {subject}.*take that one back"):
+        list(register(settings, client, unheard))
+
+
+def test_a_rule_below_backward_is_found_and_set_right(site: Site, client: ConfluentRegistry) -> None:
+    assert site.cli("schemas", "register").returncode == exits.OK
+    client.set_rule("jobs.events-value", "NONE")
+    found = site.cli("schemas", "check")
+    assert found.returncode == exits.FAILED
+    assert "jobstream schemas register" in found.stderr
+    assert site.told("schemas", "register")["jobs.events-value"] == REGISTERED
+    assert client.rule("jobs.events-value") == "BACKWARD"
+    assert {one["state"] for one in site.told("schemas", "check")["subjects"]} == {"current"}
+
+
+def test_a_submission_with_an_id_that_nobody_registered_is_a_dead_letter_that_names_it(site: Site) -> None:
+    partition, offset = site.send(b"\x00" + (2**31 - 2).to_bytes(4, "big") + b"body")
+
+    def letters() -> list[dict[str, Any]]:
+        return [one for one in site.told("dead", "list") if (one["partition"], one["offset"]) == (partition, offset)]
+
+    (letter,) = until(letters, SOON, what="the letter is written")
+    assert letter["reason"] == f"unknown schema id {2**31 - 2}"
