@@ -17,7 +17,7 @@ from pipeline.codec import Codec, DecodeError
 from pipeline.messages.inbox import Inbox, Source
 from pipeline.messages.mark import mark_of
 from pipeline.settings import Settings
-from pipeline.submission import request
+from pipeline.submission import headers, request
 from pipeline.submission.creators import Creator, Creators
 from pipeline.submission.errors import UnacceptableError
 from pipeline.submission.jobs import Origin, jobs_of
@@ -78,6 +78,7 @@ class Submissions:
             return dead_letter(self._dead, record, str(error))
         origin = self._origin(record)
         try:
+            fields = headers.completed(fields, record.key, record.value, record.headers)
             submission = request.parse(fields, record.value or b"")
             creators = self._creators.of(submission)
             for queue in dict.fromkeys(queue for creator in creators for queue in creator.queues):
@@ -99,6 +100,7 @@ class Submissions:
             except FutureTimeoutError:
                 self._replace_pool()
                 fields = self._codec.decode("submission", record.value)
+                fields = headers.completed(fields, record.key, record.value, record.headers)
                 error = f"its job creators did not return within {limit:g} s"
                 return self._rejected(fields, error, self._origin(record))
         return pending
@@ -123,8 +125,8 @@ class Submissions:
 
     def _origin(self, record: Incoming) -> Origin:
         source = Source("submit", record.partition, record.offset, record.topic_id)
-        headers = dict(record.headers)
-        named = (headers.get(SUBMISSION_HEADER) or b"") if LETTER_HEADER in headers else b""
+        said = dict(record.headers)
+        named = (said.get(SUBMISSION_HEADER) or b"") if LETTER_HEADER in said else b""
         submission_id = named.decode(errors="replace")
         named_so = submission_id if request.is_id(submission_id) else ""
         return Origin(record.topic, source, record.time, replay=mark_of(record.headers), named=named_so)

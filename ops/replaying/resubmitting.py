@@ -73,7 +73,7 @@ def read(
             for message in records(log, topic, number, starts[number], ends[number], tell):
                 place = (topic.name, number, message.offset())
                 try:
-                    yield wanted.of(made, place, message.value(), message.headers() or ())
+                    yield wanted.of(made, place, message.value(), message.headers() or (), message.key())
                 except SkippedError as error:
                     sent.skipped[str(error)] += 1
 

@@ -1,6 +1,6 @@
 """Submissions that are sent again from the past: which of a range, under which new id."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -10,6 +10,7 @@ import orjson
 from pipeline.codec import Codec, DecodeError
 from pipeline.identity import type_of
 from pipeline.messages.mark import HEADER, mark_of
+from pipeline.submission import headers as said
 from pipeline.submission import request
 from pipeline.submission.errors import UnacceptableError
 
@@ -45,7 +46,12 @@ class Resubmission:
     dedup: bool = True
 
     def of(
-        self, codec: Codec, place: tuple[str, int, int], value: bytes | None, headers: Iterable[tuple[str, Any]]
+        self,
+        codec: Codec,
+        place: tuple[str, int, int],
+        value: bytes | None,
+        headers: Sequence[tuple[str, Any]],
+        key: bytes | None = None,
     ) -> Again:
         """Return the submission at a place (topic, partition, offset) as it is sent again.
 
@@ -54,7 +60,7 @@ class Resubmission:
         if mark_of(headers):
             raise SkippedError(MARKED)
         try:
-            fields = codec.decode("submission", value)
+            fields = said.completed(codec.decode("submission", value), key, value, headers)
             submission = request.parse(fields, value or b"")
         except (DecodeError, UnacceptableError) as error:
             raise SkippedError(UNREADABLE) from error

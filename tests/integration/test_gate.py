@@ -113,6 +113,22 @@ def test_each_bad_submission_is_answered_and_the_next_one_is_processed(
     assert all(body.error for body in one.bodies(Rejected))
 
 
+def test_a_record_of_a_source_is_called_by_its_key_and_its_place_there(
+    site: NewSite, opened: Callable[[Settings], Gate]
+) -> None:
+    one = site()
+    opened(one.settings)
+    headers = [("jobstream.source", b"pg"), ("jobstream.id-headers", b"lsn"), ("jobstream.job-type", b"tile")]
+    for place in ([("lsn", b"17")], [("lsn", b"17")], [("lsn", b"18")], []):
+        one.publisher.send(one.topology.submit, b"row", b'{"a": 1}', 0, headers + place).result(30)
+    until(lambda: len(one.inbox()) == 4, what="an answer to each")
+    taken = one.bodies(Submitted)
+    assert [body.submission_id for body in taken] == ["pg/row@17", "pg/row@17", "pg/row@18"]
+    assert len({job.job_id for body in taken for job in body.jobs}) == 2
+    (refused,) = one.bodies(Rejected)
+    assert "no header lsn" in refused.error
+
+
 def test_bad_reports_and_control_become_dead_letters_and_the_next_are_processed(
     site: NewSite, opened: Callable[[Settings], Gate]
 ) -> None:

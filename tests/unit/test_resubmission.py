@@ -56,6 +56,18 @@ def test_json_stays_json_with_what_no_schema_knows() -> None:
     }
 
 
+def test_what_a_sources_headers_say_of_a_submission_is_in_its_value_then() -> None:
+    headers = (
+        ("jobstream.job-type", b"x"),
+        ("jobstream.source", b"pg"),
+        ("jobstream.id-headers", b"lsn"),
+        ("lsn", b"7"),
+    )
+    one = JUNE.of(CODEC, PLACE, b'{"a": 1}', headers, b"k")
+    assert (one.original, one.headers) == ("pg/k@7", ((HEADER, b"june"),))
+    assert json.loads(one.value) == {"job_type": "x", "payload": {"a": 1}, "submission_id": "pg/k@7~june"}
+
+
 @pytest.mark.parametrize(
     ("record", "headers", "why"),
     [
