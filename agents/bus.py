@@ -12,7 +12,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from pipeline.settings import Settings
-from pipeline.topology import Topic
+from pipeline.topology import UNUSED_GROUP, Topic
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def client_config(settings: Settings, client_id: str) -> dict[str, Any]:
         "reconnect.backoff.max.ms": 3000,
         "socket.keepalive.enable": True,
         "log_level": 3,
-        **settings.kafka.client,
+        **settings.kafka.librdkafka(),
     }
 
 
@@ -158,7 +158,8 @@ class Publisher:
 def consumer(settings: Settings, client_id: str, group: str | None = None, **overrides: Any) -> Consumer:
     """Return a consumer that commits nothing by itself; without a group it is for `assign()` alone."""
     config = client_config(settings, client_id) | {
-        "group.id": group or f"{client_id}-unused",
+        # the client asks for its group's coordinator even where it joins none: a right that all have, to one name
+        "group.id": group or settings.topology.name(UNUSED_GROUP),
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "auto.offset.reset": "earliest",

@@ -50,7 +50,7 @@ def faust_app(
     folder.parent.mkdir(parents=True, exist_ok=True)
     defaults: dict[str, Any] = {
         "broker": broker_urls(settings.kafka.bootstrap),
-        "broker_credentials": credentials(settings.kafka.client),
+        "broker_credentials": credentials(settings.kafka.librdkafka()),
         "broker_client_id": f"{settings.topology.name(name)}-{os.getpid()}",
         "broker_session_timeout": session_ms / 1000,
         "broker_heartbeat_interval": min(3.0, session_ms / 3000),

@@ -68,6 +68,8 @@ _RUN_TOPIC = {
 _LOGS = {"retention.bytes": str(1024 * KIB * KIB), "segment.bytes": str(64 * KIB * KIB)}
 _CHANGELOG = {"min.compaction.lag.ms": str(HOUR_MS)}
 ORCHESTRATOR_ID = "jobstream-orchestrator"
+#: The group that consumers without a group name, and never join.
+UNUSED_GROUP = "jobstream-unused"
 TABLES = ("families", "documents", "active")
 
 

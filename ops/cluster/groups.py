@@ -42,11 +42,12 @@ async def _described(settings: Settings, group: str) -> list[Any]:
 
 
 def _security(settings: Settings) -> dict[str, Any]:
-    if not settings.kafka.client:
+    security = settings.kafka.librdkafka()
+    if not security:
         return {}
     # only secured brokers pay for Faust's import
     from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
     from agents.faust_broker import credentials
 
-    return dict(credentials_to_aiokafka_auth(credentials(settings.kafka.client)))
+    return dict(credentials_to_aiokafka_auth(credentials(security)))

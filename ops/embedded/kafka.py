@@ -131,12 +131,26 @@ class EmbeddedKafka(EmbeddedServer):
             )
 
     def _configure(self, ports: Mapping[str, int]) -> Path:
-        (self.folder / "log4j2.properties").write_text(_LOG4J.format(log=self.log_file))
+        (self.folder / "log4j2.properties").write_text(self._logging())
         properties = self.folder / "server.properties"
-        properties.write_text(
-            _SERVER.format(host=LOOPBACK, data=self.folder / "data", message_max=MESSAGE_MAX_BYTES, **ports)
-        )
+        properties.write_text(self._properties(ports))
         return properties
+
+    def _logging(self) -> str:
+        """Return what the broker logs, and where."""
+        return _LOG4J.format(log=self.log_file)
+
+    def _properties(self, ports: Mapping[str, int]) -> str:
+        """Return the broker's settings; of a name that comes twice the last counts."""
+        return _SERVER.format(host=LOOPBACK, data=self.folder / "data", message_max=MESSAGE_MAX_BYTES, **ports)
+
+    def _format_options(self) -> list[str]:
+        """Return what else the data is formatted with."""
+        return []
+
+    def _client(self) -> dict[str, str]:
+        """Return what a client needs beside the address."""
+        return {}
 
     def _java(self, heap_mib: int) -> list[str]:
         return [
@@ -151,7 +165,8 @@ class EmbeddedKafka(EmbeddedServer):
 
     def _format(self, properties: Path) -> None:
         """Give the data folder its identity; the tool writes meta.properties last, so a half-done one is repeated."""
-        tool = ["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", fresh_id(), "-c", str(properties)]
+        options = ["--ignore-formatted", "-t", fresh_id(), "-c", str(properties), *self._format_options()]
+        tool = ["kafka.tools.StorageTool", "format", *options]
         done = subprocess.run(
             [*self._java(128), *tool],
             cwd=self.folder,
@@ -178,7 +193,8 @@ class EmbeddedKafka(EmbeddedServer):
             socket.create_connection((LOOPBACK, ports["broker"]), timeout=_ASK_TIMEOUT).close()
         except OSError:
             return False
-        admin = admin_client({"bootstrap.servers": self._endpoint(ports), "reconnect.backoff.max.ms": 1000})
+        address = {"bootstrap.servers": self._endpoint(ports), "reconnect.backoff.max.ms": 1000}
+        admin = admin_client(address | self._client())
         try:
             metadata = bounded(lambda: admin.list_topics(timeout=_ASK_TIMEOUT), _ASK_TIMEOUT)
         except TimeoutError:

@@ -17,8 +17,8 @@ from pipeline.processors.processor import ProcessorError, Said
 LOG = "_processors.txt"
 #: Bytes of an answer, which holds the context.
 _ANSWER = 8 << 20
-#: Variables of the worker that are its own business.
-_OWN = ("JOBSTREAM_TOKEN_KEY",)
+#: How the names of variables begin that are the worker's own business: keys, passwords, secrets of jobs.
+_OWN = ("JOBSTREAM_TOKEN_KEY", "JOBSTREAM_KAFKA", "JOBSTREAM_SINK", "JOBSTREAM_SECRET")
 
 
 class Program:
@@ -43,7 +43,7 @@ class Program:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
-                env={name: value for name, value in os.environ.items() if name not in _OWN},
+                env={name: value for name, value in os.environ.items() if not name.upper().startswith(_OWN)},
                 start_new_session=True,
             )
         finally:

@@ -1,11 +1,12 @@
 """All sections together, and where their values come from."""
 
+import json
 import os
 import secrets
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from pipeline.settings.embedded import EmbeddedSettings
@@ -15,6 +16,7 @@ from pipeline.settings.inputs import InputSettings
 from pipeline.settings.kafka import KafkaSettings
 from pipeline.settings.ledger import LedgerSettings
 from pipeline.settings.scheduler import SchedulerSettings
+from pipeline.settings.section import Section
 from pipeline.settings.sink import SinkSettings
 from pipeline.settings.tasks import TaskSettings
 from pipeline.settings.topics import TopicSettings
@@ -128,8 +130,8 @@ class Settings(BaseSettings):
     def _as_text(self, name: str) -> str | None:
         value = getattr(self, name)
         match value:
-            case BaseModel():
-                return value.model_dump_json()
+            case Section():
+                return json.dumps(value.plain())
             case SecretStr():
                 return value.get_secret_value()
             case Path():
