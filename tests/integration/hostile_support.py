@@ -5,7 +5,6 @@ import os
 import shlex
 import shutil
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -144,32 +143,6 @@ def arena(playing: Ledger, engine: str, folder: Path, root: Path | None = None, 
     finally:
         # what jobs left is more than other means of removing can take
         Trash(root).take(root / "jobs")
-
-
-class Growth:
-    """The most that a process's memory grew meanwhile, from where it was at the start (bytes)."""
-
-    def __init__(self, pid: int, start: int) -> None:
-        self._process = psutil.Process(pid)
-        self.start = self.most = start
-
-    def __enter__(self) -> "Growth":
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    @property
-    def mib(self) -> float:
-        return (self.most - self.start) / MIB
-
-    def _watch(self) -> None:
-        while not self._over.wait(0.01):
-            self.most = max(self.most, self._process.memory_info().rss)
 
 
 SECRET = KEY

@@ -12,6 +12,7 @@ import pytest
 from pipeline.containers.base import Engine
 from pipeline.containers.output import KEPT_END, Stream
 from pipeline.containers.process import ProcessEngine
+from tests.growth import Growth
 from tests.integration.engine_support import Bench, apptainer_engine_of, docker_engine_of, process_engine, read
 from tests.waiting import until
 
@@ -51,30 +52,6 @@ class Seen:
 
     def ended(self) -> None:
         raise AssertionError("an engine doesn't know when all is said")
-
-
-class Growth:
-    """The most that this process's memory grew, looked at all the time."""
-
-    def __enter__(self) -> "Growth":
-        self._process = psutil.Process()
-        self._start = self.most = self._process.memory_info().rss
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    @property
-    def mib(self) -> float:
-        return (self.most - self._start) / MIB
-
-    def _watch(self) -> None:
-        while not self._over.wait(0.01):
-            self.most = max(self.most, self._process.memory_info().rss)
 
 
 async def test_a_flood_of_output_is_cut_in_its_file_and_takes_no_memory(bench: Bench) -> None:

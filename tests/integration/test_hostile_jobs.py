@@ -9,7 +9,8 @@ import pytest
 
 from pipeline.containers.tail import tail
 from pipeline.messages.report import COMPLETED, FAILED
-from tests.integration.hostile_support import GROWTH, MIB, SECRET, Arena, Growth, arena
+from tests.growth import Growth
+from tests.integration.hostile_support import GROWTH, MIB, SECRET, Arena, arena
 from tests.integration.worker_support import ledger
 
 pytestmark = pytest.mark.timeout(120)
