@@ -8,6 +8,7 @@ from typing import Any
 from agents.bus import Delivered, DeliveryError, Publisher
 from agents.worker.delivery import delivered
 from pipeline.codec import Codec
+from pipeline.messages import cloud_event
 from pipeline.messages.dataset import DatasetPublished, dataset_published
 from pipeline.topology import Topology, partition_of
 
@@ -61,7 +62,8 @@ class Announcer:
         topic = self._topology.datasets
         value = self._codec.encode("dataset", event.record())
         number = partition_of(event.dataset_id, topic.partitions)
-        return await delivered(self._publisher, topic, event.dataset_id, value, number)
+        headers = cloud_event.of_dataset(event, topic.name)
+        return await delivered(self._publisher, topic, event.dataset_id, value, number, headers)
 
     async def _deliver(self, event: DatasetPublished, wanted: Callable[[], bool]) -> Delivered | None:
         while True:

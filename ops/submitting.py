@@ -15,6 +15,7 @@ from ops.reading.facts import FINAL, FactReader, Follower, document_of, status_o
 from pipeline.identity import family_of_payload, payload_hash, type_of
 from pipeline.messages.fact import Fact
 from pipeline.messages.inbox import Rejected, Submitted
+from pipeline.messages.trace import Trace
 from pipeline.settings import Settings
 from pipeline.statuses import Status
 from pipeline.topology import SUBMISSION_LIMIT, partition_of
@@ -35,6 +36,8 @@ class Submission:
     payload: Mapping[str, Any]
     submission_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     options: Mapping[str, Any] = field(default_factory=dict)
+    #: the sender's trace context, which its jobs carry on
+    trace: Trace = field(default_factory=Trace)
 
     @property
     def family(self) -> str:
@@ -80,7 +83,8 @@ class Submitter:
             )
         topic = self._topology.submit
         partition = partition_of(submission.submission_id, topic.partitions)
-        return self._publisher.send(topic, submission.submission_id, value, partition)
+        headers = [(name, text.encode()) for name, text in submission.trace.record().items()]
+        return self._publisher.send(topic, submission.submission_id, value, partition, headers)
 
 
 @dataclass(frozen=True, slots=True)

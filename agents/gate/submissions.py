@@ -16,6 +16,7 @@ from agents.gate.record import Incoming, Outgoing, TooLargeError, inbox_record
 from pipeline.codec import Codec, DecodeError
 from pipeline.messages.inbox import Inbox, Source
 from pipeline.messages.mark import mark_of
+from pipeline.messages.trace import Trace
 from pipeline.settings import Settings
 from pipeline.submission import headers, request
 from pipeline.submission.creators import Creator, Creators
@@ -76,7 +77,7 @@ class Submissions:
             fields = self._codec.decode("submission", record.value)
         except DecodeError as error:
             return dead_letter(self._dead, record, str(error))
-        origin = self._origin(record)
+        origin = self._origin(record, fields)
         try:
             fields = headers.completed(fields, record.key, record.value, record.headers)
             submission = request.parse(fields, record.value or b"")
@@ -102,7 +103,7 @@ class Submissions:
                 fields = self._codec.decode("submission", record.value)
                 fields = headers.completed(fields, record.key, record.value, record.headers)
                 error = f"its job creators did not return within {limit:g} s"
-                return self._rejected(fields, error, self._origin(record))
+                return self._rejected(fields, error, self._origin(record, fields))
         return pending
 
     def _made(
@@ -123,13 +124,14 @@ class Submissions:
     def _forwarded(self, message: Inbox) -> Outgoing:
         return inbox_record(self._codec, self._inbox, self._topology.inbox_partition(message.family), message)
 
-    def _origin(self, record: Incoming) -> Origin:
+    def _origin(self, record: Incoming, fields: dict[str, Any]) -> Origin:
         source = Source("submit", record.partition, record.offset, record.topic_id)
         said = dict(record.headers)
         named = (said.get(SUBMISSION_HEADER) or b"") if LETTER_HEADER in said else b""
         submission_id = named.decode(errors="replace")
         named_so = submission_id if request.is_id(submission_id) else ""
-        return Origin(record.topic, source, record.time, replay=mark_of(record.headers), named=named_so)
+        replay, trace = mark_of(record.headers), Trace.sent(record.headers, fields)
+        return Origin(record.topic, source, record.time, replay=replay, named=named_so, trace=trace)
 
     def _replace_pool(self) -> None:
         """Leave a creator that doesn't return behind, with its thread: threads can't be ended from outside."""

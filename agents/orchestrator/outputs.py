@@ -15,6 +15,7 @@ from agents.orchestrator.tables import Row
 from pipeline.codec import Codec
 from pipeline.identity import token, worker_of
 from pipeline.ledger.decision import Decision
+from pipeline.messages import cloud_event
 from pipeline.messages.command import GRANT, Command
 from pipeline.messages.inbox import Due, Inbox, OutputRefused
 from pipeline.messages.report import TICK, WorkerReport
@@ -71,7 +72,8 @@ class Outputs:
         family = decision.family.id
         for fact in decision.facts:
             value = self._codec.encode("fact", fact.record())
-            yield Output(self._topology.events, family, value, partition, (), family, fact.job_id)
+            headers = cloud_event.of_fact(fact, self._topology.events.name)
+            yield Output(self._topology.events, family, value, partition, headers, family, fact.job_id)
         for dispatch in decision.dispatches:
             run = None if dispatch.run is None else self._codec.encode("run", dispatch.run.record())
             headers = [(name, text.encode()) for name, text in dispatch.headers]

@@ -8,6 +8,7 @@ from agents.dead_letters import DeadLetters
 from agents.registry import RegistryError
 from agents.tasks.source import Taken
 from pipeline.codec import Codec
+from pipeline.messages import cloud_event
 from pipeline.messages.task import ALONE, DELAY, QUEUE, Task, TaskFact
 from pipeline.settings import Settings
 from pipeline.topology import partition_of
@@ -42,7 +43,8 @@ class Outputs:
         """Tell what happened to a task."""
         topic = self._topology.task_events
         value = self._encoded("task_fact", fact)
-        _await(self._publisher.send(topic, fact.task_id, value, partition_of(fact.task_id, topic.partitions)))
+        number, headers = partition_of(fact.task_id, topic.partitions), cloud_event.of_task_fact(fact, topic.name)
+        _await(self._publisher.send(topic, fact.task_id, value, number, headers))
 
     def enqueue(self, task: Task, queue: str) -> Delivered:
         """Put a task into its queue."""

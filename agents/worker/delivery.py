@@ -2,11 +2,13 @@
 
 import asyncio
 
-from agents.bus import Delivered, DeliveryError, Outcome, Publisher
+from agents.bus import Delivered, DeliveryError, Headers, Outcome, Publisher
 from pipeline.topology import Topic
 
 
-async def delivered(publisher: Publisher, topic: Topic, key: str, value: bytes, partition: int) -> Delivered:
+async def delivered(
+    publisher: Publisher, topic: Topic, key: str, value: bytes, partition: int, headers: Headers = ()
+) -> Delivered:
     """Send a record and return where it went; raises DeliveryError.
 
     Who is cancelled no longer waits, but the record stays queued and the publisher is not disturbed.
@@ -29,5 +31,5 @@ async def delivered(publisher: Publisher, topic: Topic, key: str, value: bytes, 
             # the loop is closed: nobody waits any more
             return
 
-    publisher.produce(topic, key, value, partition, called_back)
+    publisher.produce(topic, key, value, partition, called_back, headers)
     return await future

@@ -1,7 +1,10 @@
 """`jobstream submit` and `jobstream hash`."""
 
+from __future__ import annotations
+
 import json
-from typing import Annotated, Any
+import os
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,6 +12,9 @@ from ops.cli import exits
 from ops.cli.errors import CliError
 from ops.cli.output import line, print_json
 from ops.cli.session import Output, json_wanted, settings
+
+if TYPE_CHECKING:
+    from pipeline.messages.trace import Trace
 
 #: s until a submission that nobody took is left to itself
 TAKEN_TIMEOUT = 10.0
@@ -46,7 +52,8 @@ def submit(
 ) -> None:
     """Submit a job, and say which job it became.
 
-    The submission is in Kafka once this says so; exit code 3 then means that nobody has taken it yet.
+    The submission is in Kafka once this says so; exit code 3 then means that nobody has taken it yet. The trace context
+    in TRACEPARENT and TRACESTATE goes with it.
 
     \b
     Examples:
@@ -69,7 +76,7 @@ def submit(
         "retry": None if retry is None else _rules(retry),
     }
     named = {} if submission_id is None else {"submission_id": submission_id}
-    submission = Submission(job_type, payload_of(param or (), payload), options=options, **named)
+    submission = Submission(job_type, payload_of(param or (), payload), options=options, trace=_trace(), **named)
     as_json = json_wanted(ctx, output)
     with SubmissionRun(settings(), submission, as_json=as_json) as run:
         taken = run.send(known_id=submission_id is not None, timeout=_taken_timeout(wait, timeout))
@@ -82,6 +89,13 @@ def submit(
         code = run.wait(taken, timeout) if wait else exits.OK
     if code:
         raise typer.Exit(code)
+
+
+def _trace() -> Trace:
+    """Return the trace context that this process was started in, as tracing tools hand it over."""
+    from pipeline.messages.trace import Trace
+
+    return Trace.of(os.environ.get("TRACEPARENT", ""), os.environ.get("TRACESTATE", ""))
 
 
 def _rules(text: str) -> str:

@@ -111,6 +111,7 @@ def _job() -> Mapping:
         **dict.fromkeys(("container_image_url", "container_image_id"), _KEYWORD),
         **dict.fromkeys((*free, "dependency_images", "container_image_urls", "delivery_info"), _KEPT),
         **dict.fromkeys(("priority", "retry_count"), _LONG),
+        "trace": _object(dict.fromkeys(("traceparent", "tracestate"), _KEYWORD)),
         "needs": _object(dict.fromkeys(("memory_mib", "cpus", "disk_mib", "gpus"), _DOUBLE)),
         "job_info": _object(_job_info()),
     }

@@ -17,6 +17,7 @@ from pipeline.messages.fact import Fact
 from pipeline.messages.inbox import Inbox
 from pipeline.messages.mark import HEADER
 from pipeline.messages.run import CLAIM_HEADER, HOLDER_HEADER, REFUSED, RESULT_HEADER, WITHDRAWN, Run
+from pipeline.messages.trace import Trace
 from pipeline.shortening import cut_text, fitted, short_error
 from pipeline.statuses import Status
 from pipeline.topology import KIB
@@ -24,6 +25,7 @@ from pipeline.topology import KIB
 #: Bytes of a fact's document, and characters of its error and of its reason: a fact always fits a record.
 _DOCUMENT_LIMIT = 600 * KIB
 _ERROR_LENGTH, _REASON_LENGTH = 16 * KIB, 1000
+_NO_TRACE = Trace()
 
 #: Looks a document up by job id; None where the tables hold none.
 Documents = Callable[[str], Document | None]
@@ -100,6 +102,7 @@ class Case:
             reason,
             _text(body.get("error"), _ERROR_LENGTH),
             _text(body.get("short_error"), _REASON_LENGTH),
+            document.trace,
         )
         return job
 
@@ -120,7 +123,7 @@ class Case:
     def refuse(self, job_id: str, status: str, reason: str) -> None:
         """Record that a message about a known job was refused; its own status does not change.
 
-        Such a fact says why, and carries no document: that of a finished job is no longer held here.
+        Such a fact says why, and carries neither document nor trace: those of a finished job are no longer held here.
         """
         job = self.family.jobs.get(job_id)
         stub = self.family.done.get(job_id)
@@ -198,6 +201,7 @@ class Case:
         reason: str,
         error: str | None,
         short: str | None,
+        trace: Trace = _NO_TRACE,
     ) -> None:
         submission_id, seq, attempt = numbers
         self.decision.facts.append(
@@ -218,6 +222,8 @@ class Case:
                 cut_text(reason, _REASON_LENGTH) or None,
                 error,
                 short,
+                trace.parent or None,
+                trace.state or None,
             )
         )
 

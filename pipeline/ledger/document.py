@@ -12,6 +12,7 @@ from pipeline.ledger.state import Job
 from pipeline.messages.inbox import NewJob
 from pipeline.messages.mark import mark_in
 from pipeline.messages.needs import Needs
+from pipeline.messages.trace import Trace
 from pipeline.statuses import Status
 
 #: Fields of a worker's result that stand at the top of the status document, not in `job_info`.
@@ -88,6 +89,11 @@ class Document:
     def replay(self) -> str:
         """The mark of a job whose submission was sent again from the past, "" for any other."""
         return mark_in(self.body)
+
+    @property
+    def trace(self) -> Trace:
+        """The trace context that the job's submission brought."""
+        return Trace.within(self.body)
 
     def needs_of(self, job: Job) -> Needs:
         """Return what the job asks of a worker now: with what it avoids, and the memory that a retry gave it."""

@@ -12,7 +12,8 @@ class Fact:
     """One event of a job.
 
     `seq` counts from 1 without gaps; `time` is ms by the broker's clock; `document` is the job's whole
-    status document as JSON (spec §3.2); the last four say where it came from, so that it can be replayed.
+    status document as JSON (spec §3.2); where it came from says `inbox_…` and what follows, so that it can be replayed.
+    `traceparent` and `tracestate` are its submission's, where that brought any.
     """
 
     job_id: str
@@ -31,6 +32,8 @@ class Fact:
     reason: str | None = None
     error: str | None = None
     short_error: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
 
     def record(self) -> dict[str, Any]:
         """Return the record that the codec encodes."""

@@ -10,6 +10,7 @@ import orjson
 from pipeline.codec import Codec, DecodeError
 from pipeline.identity import type_of
 from pipeline.messages.mark import HEADER, mark_of
+from pipeline.messages.trace import TRACEPARENT, TRACESTATE
 from pipeline.submission import headers as said
 from pipeline.submission import request
 from pipeline.submission.errors import UnacceptableError
@@ -70,6 +71,9 @@ class Resubmission:
         fields["submission_id"] = new = new_id(original, self.mark)
         if not self.dedup:
             fields["enable_dedup"] = False
+        for name in (TRACEPARENT, TRACESTATE):
+            # what happened then is no part of what is done now
+            fields.pop(name, None)
         return Again(
             original, new, submission.type, _encoded(codec, value or b"", fields), ((HEADER, self.mark.encode()),)
         )

@@ -1,15 +1,16 @@
 """The jobs of a submission: one for each creator and queue (spec §1.5, §1.6)."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from pipeline.identity import family_of_hash, family_of_payload, job_id, payload_hash
-from pipeline.messages import mark
+from pipeline.messages import mark, trace
 from pipeline.messages.inbox import Inbox, NewJob, Source, Submitted
 from pipeline.messages.needs import Needs
+from pipeline.messages.trace import Trace
 from pipeline.submission import limits
 from pipeline.submission.creators import CATCH_ALL, Created, Creator
 from pipeline.submission.errors import UnacceptableError
@@ -21,6 +22,7 @@ class Origin:
     """Where a submission came from: `topic` by its full name, `time` the broker's in ms, the sender where known.
 
     `replay` is the mark of one that was sent again from the past (`pipeline.messages.mark`).
+    `trace` is the trace context that it brought.
     `named` is the id of a submission that was sent before, from elsewhere, and brings none of its own.
     """
 
@@ -30,6 +32,7 @@ class Origin:
     principal: str | None = None
     replay: str = ""
     named: str = ""
+    trace: Trace = field(default_factory=Trace)
 
     @property
     def submission_id(self) -> str:
@@ -39,12 +42,13 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """What a submission is called: its id, its payload hash, its family, and its mark if it was sent again."""
+    """What a submission is called: its id, its payload hash, its family, its mark if it was sent again; its trace."""
 
     submission_id: str
     payload_hash: str
     family: str
     replay: str = ""
+    trace: Trace = field(default_factory=Trace)
 
     @classmethod
     def of(cls, submission: Submission, origin: Origin) -> "Naming":
@@ -52,7 +56,7 @@ class Naming:
         own = submission.payload_hash
         hash_ = own or payload_hash(submission.payload)
         family = family_of_hash(hash_, origin.principal) if own else family_of_payload(hash_, submission.type)
-        return cls(submission.submission_id or origin.submission_id, hash_, family, origin.replay)
+        return cls(submission.submission_id or origin.submission_id, hash_, family, origin.replay, origin.trace)
 
 
 def jobs_of(submission: Submission, creators: Iterable[Creator], origin: Origin, gap: int) -> Inbox:
@@ -149,6 +153,7 @@ def _body(
         "context": {**(made.context or {}), **(submission.context or {})},
         "publish_overwrite_ok": submission.publish_overwrite_ok,
         mark.FIELD: naming.replay,
+        trace.FIELD: naming.trace.record(),
     }
     if submission.retry is not None:
         job["retry"] = submission.retry

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from pipeline.identity import family_of_hash, family_of_payload, job_id, payload_hash, type_of
-from pipeline.messages import mark
+from pipeline.messages import mark, trace
 from pipeline.messages.inbox import Inbox, Rejected
 from pipeline.submission.jobs import Origin
 from pipeline.submission.request import is_id
@@ -51,7 +51,8 @@ def rejected(record: Mapping[str, Any], error: str, origin: Origin) -> Inbox:
             "job_payload": {"job_type": job_type, "payload_task_id": submission_id},
         },
     }
-    optional = {key: _text(record, key) for key in ("tag", "username")} | {mark.FIELD: origin.replay}
+    optional: dict[str, Any] = {key: _text(record, key) for key in ("tag", "username")}
+    optional |= {mark.FIELD: origin.replay, trace.FIELD: origin.trace.record()}
     body = orjson.dumps(job | {key: value for key, value in optional.items() if value}).decode()
     message = Rejected(identity, submission_id, hash_, error[:_MAX_ERROR], body)
     return Inbox(family, message, origin.source, origin.time, origin.principal)

@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.containers.errors import RefusedError
 from pipeline.containers.options import Options
 from pipeline.containers.spec import Labels, Mount, RunSpec
+from pipeline.messages.trace import Trace
 from pipeline.work import files
 from pipeline.work.command import Command
 from pipeline.work.errors import AttemptError
@@ -84,7 +85,8 @@ def build(document: Mapping[str, Any], command: Command, place: Place, labels: L
     options = _options(container)
     return RunSpec(
         argv=command.argv,
-        env=command.env,
+        # the submission's trace goes before what a job type says for all its jobs
+        env={**command.env, **Trace.within(document).environment()},
         working_dir=directory,
         stdout=directory / files.STDOUT,
         stderr=directory / files.STDERR,

@@ -21,12 +21,14 @@ class Bus:
     def __init__(self, *errors: int) -> None:
         self.errors = list(errors)
         self.taken: list[tuple[str, int, DatasetPublished]] = []
+        self.headers: list[dict[str, bytes]] = []
 
-    def produce(self, topic: Any, key: str, value: bytes, partition: int, delivered: Any) -> None:
+    def produce(self, topic: Any, key: str, value: bytes, partition: int, delivered: Any, headers: Any) -> None:
         assert topic == TOPOLOGY.datasets
         if self.errors:
             delivered(DeliveryError(KafkaError(self.errors.pop(0))))
             return
+        self.headers.append(dict(headers))
         self.taken.append((key, partition, DatasetPublished.of(Codec().decode("dataset", value))))
         delivered(Delivered(partition, len(self.taken), 0))
 
@@ -50,6 +52,19 @@ async def test_each_dataset_is_one_event_in_the_partition_of_its_id() -> None:
         assert partition == partition_of(key, 3)
         assert orjson.loads(event.document) == document(key)
         assert (event.index, event.job_type) == ("grq_v1.0_tile", "dataset:demo::data/TILE")
+
+
+async def test_an_event_is_a_cloud_event_that_has_the_same_id_however_often_it_is_sent() -> None:
+    bus = Bus()
+    assert await announce(bus, "T-1")
+    assert await announce(bus, "T-1")
+    first, second = bus.headers
+    assert first == second
+    assert (first["ce_id"], first["ce_type"], first["ce_subject"]) == (
+        b"fam-1/2/T-1",
+        b"jobstream.dataset-published",
+        b"T-1",
+    )
 
 
 async def test_an_event_is_sent_until_the_broker_has_it() -> None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from confluent_kafka import KafkaError
 
-from agents.bus import Delivered, DeliveryError, Outcome, Publisher
+from agents.bus import Delivered, DeliveryError, Headers, Outcome, Publisher
 from agents.worker.actor import now_ms
 from agents.worker.crew import Crew
 from agents.worker.documents import Documents
@@ -45,7 +45,13 @@ class FakePublisher:
         self._codec = Codec()
 
     def produce(
-        self, topic: Topic, key: str, value: bytes, partition: int, delivered: Callable[[Outcome], None]
+        self,
+        topic: Topic,
+        key: str,
+        value: bytes,
+        partition: int,
+        delivered: Callable[[Outcome], None],
+        headers: Headers = (),
     ) -> None:
         if topic.schema == "report" and self.errors:
             delivered(DeliveryError(self.errors.pop(0)))
