@@ -1,4 +1,7 @@
-"""The end of a Faust app's recovery, in an order that loses nothing.
+"""A Faust app's recovery: tables read in bulk, and then an end in an order that loses nothing.
+
+The tables of what this process owns are read up to their changelogs' ends before the streams go on; those that it is a
+standby for are read on and on, beside the loop, until the next rebalance (decision 025).
 
 Faust 0.15.3 lets the stream's partitions deliver, seeks them to what is committed, and then empties the streams'
 queues: what arrives between the seek and the emptying is never read again, and what comes behind it is committed over
@@ -8,14 +11,20 @@ empty it brings records of any partition, which Faust drops, as they come from o
 """
 
 import asyncio
+import time
 from collections.abc import Set as AbstractSet
 from typing import Any
 
 import structlog
+from aiokafka.errors import IllegalStateError
+from faust.exceptions import ConsistencyError
 from faust.tables.manager import TableManager
-from faust.tables.recovery import Recovery
+from faust.tables.recovery import E_PERSISTED_OFFSET, RebalanceAgain, Recovery, ServiceStopped
 from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP
+from mode import Service
+
+from agents.changelog_reader import Change, ChangelogReader
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -29,7 +38,116 @@ class SteadyConsumer(Consumer):  # type: ignore[misc]  # Faust is untyped here
 
 
 class OrderedRecovery(Recovery):  # type: ignore[misc]  # Faust is untyped here
-    """Seeks while the stream's partitions are paused; they deliver once the queues have been emptied."""
+    """Reads tables in bulk; seeks while the stream is paused, which goes on once the queues have been emptied."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._reader: ChangelogReader | None = None
+        self._reading: asyncio.Future[Any] | None = None
+        self._is_halted = False
+
+    async def halt(self) -> None:
+        """End the reading; when this returns none touches the tables any more, until the next recovery begins."""
+        self._halt()
+        if self._reading is not None:
+            await asyncio.wait([self._reading])
+
+    def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Have the reading end: a rebalance begins."""
+        self._halt()
+        super().on_partitions_revoked(revoked)
+
+    def _halt(self) -> None:
+        self._is_halted = True
+        if self._reader is not None:
+            self._reader.halt()
+
+    async def on_stop(self) -> None:
+        """End the reading with the service."""
+        await self.halt()
+        await super().on_stop()
+
+    @Service.task  # type: ignore[untyped-decorator]
+    async def _restart_recovery(self) -> None:
+        while not self.should_stop:
+            if await self.wait_for_stopped(self.signal_recovery_start):
+                break
+            self.signal_recovery_start.clear()
+            self._is_halted = False
+            try:
+                await self._recover(self._generation_id)
+            except (RebalanceAgain, IllegalStateError):
+                continue
+            except ServiceStopped:
+                break
+
+    @Service.task  # type: ignore[untyped-decorator]
+    async def _slurp_changelogs(self) -> None:
+        """Take nothing: the changelogs stay paused for the app's own consumer."""
+
+    @Service.task  # type: ignore[untyped-decorator]
+    async def _publish_stats(self) -> None:
+        """Say nothing: the reader does."""
+
+    async def _recover(self, generation_id: int) -> None:
+        if not self.tables:
+            await self._resume_streams(generation_id)
+            return
+        self._set_recovery_started()
+        begun = time.monotonic()
+        read = await self._read(set(self.active_tps), self.active_offsets)
+        if read is None:
+            raise RebalanceAgain
+        log.info("read the changelogs", records=read, seconds=round(time.monotonic() - begun, 1))
+        await self.on_recovery_completed(generation_id)
+        await self._follow(set(self.standby_tps), self.standby_offsets)
+
+    async def _read(self, places: set[TP], offsets: dict[TP, int]) -> int | None:
+        """Bring the tables of these partitions up to date; return how many records that took, None if broken off."""
+        reader = self._begin_reading()
+        spans = await self._in_thread(self._spans, reader, places, offsets)
+        if not await self._in_thread(reader.read, spans):
+            return None
+        for tp, (_, end) in spans.items():
+            # one by one: a Counter's update adds
+            offsets[tp] = end - 1
+        return reader.count
+
+    async def _follow(self, places: set[TP], offsets: dict[TP, int]) -> None:
+        """Keep the tables of these partitions up to date until halted."""
+        if not places:
+            return
+        reader = self._begin_reading()
+        spans = await self._in_thread(self._spans, reader, places, offsets)
+        if len(spans) < len(places):
+            raise RebalanceAgain
+        log.info("stands by", partitions=sorted({tp.partition for tp in places}))
+        await self._in_thread(reader.follow, {tp: begin for tp, (begin, _) in spans.items()})
+
+    def _begin_reading(self) -> ChangelogReader:
+        if self._is_halted:
+            raise RebalanceAgain
+        self._reader = ChangelogReader(self.app.settings, self._take_over)
+        return self._reader
+
+    async def _in_thread(self, work: Any, *args: Any) -> Any:
+        """Return what the work returns; raises RebalanceAgain or ServiceStopped where it was not to end in peace."""
+        self._reading = asyncio.ensure_future(asyncio.to_thread(work, *args))
+        await self._wait(asyncio.shield(self._reading))
+        return self._reading.result()
+
+    def _spans(self, reader: ChangelogReader, places: set[TP], offsets: dict[TP, int]) -> dict[TP, tuple[int, int]]:
+        """Return what is to be read of each; raises ConsistencyError where the tables have more than the changelog."""
+        bounds = reader.bounds(dict.fromkeys(places))
+        for tp, (_, end) in bounds.items():
+            have = offsets.get(tp)
+            if have is not None and have >= end:
+                raise ConsistencyError(E_PERSISTED_OFFSET.format(tp, have, end - 1))
+        known = {tp: -1 if (have := offsets.get(tp)) is None else have for tp in bounds}
+        return {tp: (max(begin, known[tp] + 1), end) for tp, (begin, end) in bounds.items()}
+
+    def _take_over(self, tp: TP, changes: list[Change]) -> None:
+        self.tp_to_table[tp].take_over(tp, changes)
 
     async def on_recovery_completed(self, generation_id: int = 0) -> None:
         """Let the streams go on: the tables are complete."""
@@ -71,9 +189,14 @@ class OrderedRecovery(Recovery):  # type: ignore[misc]  # Faust is untyped here
 
 
 class OrderedTableManager(TableManager):  # type: ignore[misc]  # Faust is untyped here
-    """A table manager whose recovery ends in that order."""
+    """A table manager whose recovery reads and ends like that."""
 
     _recovery: Any
+
+    async def on_rebalance(self, *args: Any, **kwargs: Any) -> None:
+        """Open and close tables only when nothing reads into them."""
+        await self.recovery.halt()
+        await super().on_rebalance(*args, **kwargs)
 
     @property
     def recovery(self) -> Recovery:

@@ -75,7 +75,9 @@ def faust_app(
         "Event": HeldEvent,
         "TableManager": OrderedTableManager,
     }
-    return _App(settings.topology.name(name), **(defaults | options))
+    app = _App(settings.topology.name(name), **(defaults | options))
+    app.settings = settings
+    return app
 
 
 class _App(faust.App):  # type: ignore[misc]  # Faust is untyped here
@@ -83,6 +85,8 @@ class _App(faust.App):  # type: ignore[misc]  # Faust is untyped here
 
     #: Faust's, so that what services say of themselves is as quiet as the rest of it
     logger = logging.getLogger("faust.app")
+    #: for the clients that tables are read with
+    settings: Settings
 
     def _new_transport(self) -> Any:
         transport = super()._new_transport()

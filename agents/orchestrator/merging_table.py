@@ -6,13 +6,16 @@ and standby keep, per key, what has the greater offset. Where a smaller one came
 the changelog again, because compaction would keep only the last.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import nsmallest
 from itertools import islice
 from typing import Any, cast
 
 from faust.tables.table import Table
 from faust.types import TP, EventT
+from rocksdict import WriteBatch
+
+from agents.changelog_reader import Change
 
 OFFSET_BYTES = 8
 #: Header of a tombstone: the inbox offset of the message that deleted the row.
@@ -92,35 +95,60 @@ class MergingTable(Table):  # type: ignore[misc]  # Faust is untyped here
             self.data.set_persisted_offset(changelog, offset)
 
     def apply_changelog_batch(self, batch: Iterable[EventT]) -> None:
-        """Take over recovered records, each only where it includes at least as much as what is here.
-
-        While rows are set back the persisted offset stays before the records that did it: what is known of them is in
-        memory alone, and a process that ends before they are written again must leave it to the next to find them.
-        """
-        ends: dict[TP, int] = {}
+        """Take over recovered records, as Faust hands them over."""
+        by_log: dict[TP, list[Change]] = {}
         for event in batch:
             message = event.message
-            ends[message.tp] = max(ends.get(message.tp, -1), message.offset)
-            self._merge(message.partition, message.key, message.value, message.headers)
-        if self._is_rocksdb:
-            for changelog, offset in ends.items():
-                if self._set_back.get(changelog.partition):
-                    continue
-                self.data.set_persisted_offset(changelog, offset)
+            change = Change(message.offset, message.key, message.value, message.headers)
+            by_log.setdefault(message.tp, []).append(change)
+        for changelog, changes in by_log.items():
+            self.take_over(changelog, changes)
+
+    def take_over(self, changelog: TP, changes: Sequence[Change]) -> None:
+        """Take over records of a changelog, each only where it includes at least as much as what is here.
+
+        The rows and how far they were read are written in one piece. While rows are set back the persisted offset stays
+        before the records that did it: what is known of them is in memory alone, and a process that ends before they
+        are written again must leave it to the next to find them.
+        """
+        partition = changelog.partition
+        known = self._get_rows(partition, list({change.key for change in changes}))
+        fresh: dict[bytes, bytes | None] = {}
+        for change in changes:
+            stored = fresh[change.key] if change.key in fresh else known[change.key]
+            offset = offset_of(change.value) if change.value is not None else _header_offset(change.headers)
+            if stored is not None and offset < offset_of(stored):
+                self._set_back.setdefault(partition, {})[change.key] = stored
+                continue
+            self._set_back.get(partition, {}).pop(change.key, None)
+            fresh[change.key] = change.value
+        offset = max(change.offset for change in changes)
+        self._put_rows(partition, fresh, None if self._set_back.get(partition) else offset)
 
     def take_set_back(self, partition: int) -> dict[bytes, bytes]:
         """Return, once, the rows whose last changelog record includes less than the row: to be written again."""
         rows = self._set_back.pop(partition, {})
         return {key: value for key, value in rows.items() if self.get_row(partition, key) == value}
 
-    def _merge(self, partition: int, key: bytes, value: bytes | None, headers: Any) -> None:
-        stored = self.get_row(partition, key)
-        offset = offset_of(value) if value is not None else _header_offset(headers)
-        if stored is not None and offset < offset_of(stored):
-            self._set_back.setdefault(partition, {})[key] = stored
+    def _get_rows(self, partition: int, keys: list[bytes]) -> Mapping[bytes, bytes | None]:
+        if not self._is_rocksdb:
+            return {key: self.get_row(partition, key) for key in keys}
+        return dict(zip(keys, self.data._db_for_partition(partition).get(keys), strict=True))
+
+    def _put_rows(self, partition: int, rows: Mapping[bytes, bytes | None], read_to: int | None) -> None:
+        if not self._is_rocksdb:
+            for key, value in rows.items():
+                self.put_row(partition, key, value)
             return
-        self._set_back.get(partition, {}).pop(key, None)
-        self.put_row(partition, key, value)
+        batch = WriteBatch(raw_mode=True)
+        for key, value in rows.items():
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        if read_to is not None:
+            batch.put(self.data.offset_key, str(read_to).encode())
+        self.data._db_for_partition(partition).write(batch)
 
     @property
     def _is_rocksdb(self) -> bool:

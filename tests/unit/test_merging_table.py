@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from faust.types import TP
 
+from agents.changelog_reader import Change
 from agents.orchestrator.merging_table import MergingTable, pack
 from tests.unit.partition_support import Owner, tables
 
@@ -69,3 +70,19 @@ def test_what_was_set_back_is_written_again_before_anything_is_applied(tmp_path:
     asyncio.run(owner.partition.recover())
     log = owner.publisher.records["jobstream-orchestrator-families-changelog"]
     assert log[-1][:2] == (key, row)
+
+
+@pytest.mark.parametrize("store", ["memory", "rocksdb"])
+def test_records_of_one_key_in_one_batch_are_merged_one_after_the_other(tmp_path: Path, store: str) -> None:
+    table = tables(tmp_path, store)._families
+    changes = [
+        Change(0, b"k", pack(5, b"first")),
+        Change(1, b"k", None, [("offset", b"6")]),
+        Change(2, b"k", pack(7, b"again")),
+        Change(3, b"k", pack(4, b"stale")),
+        Change(4, b"gone", pack(5, b"x")),
+        Change(5, b"gone", None, [("offset", b"9")]),
+    ]
+    table.take_over(TP(table.changelog_topic_name, 0), changes)
+    assert (table.get_row(0, b"k"), table.get_row(0, b"gone")) == (pack(7, b"again"), None)
+    assert table.take_set_back(0) == {b"k": pack(7, b"again")}
