@@ -18,7 +18,7 @@ from agents.held_event import acknowledge
 from agents.orchestrator.guard import StallGuard
 from agents.orchestrator.inbox_identity import WrongInboxError, check, inbox_ends, inbox_id
 from agents.orchestrator.merging_table import MergingTable
-from agents.orchestrator.outputs import Outputs
+from agents.orchestrator.outputs import Outputs, RefusedError
 from agents.orchestrator.partition import Partition, Record
 from agents.orchestrator.tables import LedgerTables
 from agents.orchestrator.ticker import tick
@@ -54,6 +54,7 @@ class Orchestrator:
         self._outputs = Outputs(publisher, codec, self._topology, settings.key())
         self._guard = StallGuard(settings.ledger.session_ms)
         self._watched = False
+        self._announced = False
         self._owned: dict[int, Partition] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._locks: dict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -66,6 +67,7 @@ class Orchestrator:
             instance=settings.ledger.instance,
             broker_commit_interval=_COMMIT_INTERVAL,
             Table=MergingTable,
+            table_standby_replicas=settings.ledger.standbys,
             store="rocksdb://?driver=rocksdict" if rocksdb else "memory://",
         )
         options = {"options": _ROCKSDB} if rocksdb else {}
@@ -125,6 +127,7 @@ class Orchestrator:
                 await self._announce_policy(number)
                 self._owned[number] = partition
             self._tasks.append(asyncio.create_task(self._tick(partition)))
+        await self._announce_protocol()
         log.info("owns partitions", partitions=numbers, jobs=sum(p.clock.unfinished for p in self._owned.values()))
 
     def _verify(self, partition: Partition, end: int) -> None:
@@ -135,11 +138,21 @@ class Orchestrator:
             die(f"refusing to start: {error}")
 
     async def _announce_policy(self, number: int) -> None:
-        wanted = _policy(self.settings)
+        wanted = policy_of(self.settings)
         stored = self._tables.policy(number)
         if stored is None or stored[1] != wanted:
             message = Inbox("", PolicySet(self._inbox_id, wanted.json()))
             await self._outputs.publish([self._outputs.inbox(message, number)], number)
+
+    async def _announce_protocol(self) -> None:
+        if self._announced:
+            return
+        try:
+            await self._outputs.publish([self._outputs.announcement()], 0)
+            self._announced = True
+        except RefusedError as error:
+            # commands say it too
+            log.warning("workers are not told which protocol is spoken here", error=str(error))
 
     async def _tick(self, partition: Partition) -> None:
         try:
@@ -170,6 +183,7 @@ def _record(event: faust.EventT[bytes]) -> Record:
     return Record(message.offset, round(message.timestamp * 1000), message.key, message.value or b"")
 
 
-def _policy(settings: Settings) -> Policy:
+def policy_of(settings: Settings) -> Policy:
+    """Return the policy that the settings ask for."""
     known = settings.ledger.model_dump()
     return Policy(**{name: known[name] for name in Policy.__dataclass_fields__})

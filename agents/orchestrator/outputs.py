@@ -7,11 +7,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
+import orjson
 import structlog
 from confluent_kafka import KafkaError
 
 from agents.bus import DeliveryError, Headers, Outcome, Publisher
 from agents.orchestrator.tables import Row
+from pipeline import protocol
 from pipeline.codec import Codec
 from pipeline.identity import token, worker_of
 from pipeline.ledger.decision import Decision
@@ -89,7 +91,12 @@ class Outputs:
             command = replace(command, token=shown)
         partition = self._topology.commands_partition(worker_of(command.holder))
         value = self._codec.encode("command", command.record())
-        return Output(self._topology.commands, command.holder, value, partition, (), family, command.job_id)
+        speaks = [protocol.OWN.header]
+        return Output(self._topology.commands, command.holder, value, partition, speaks, family, command.job_id)
+
+    def announcement(self) -> Output:
+        """Return the setting that says what this orchestrator speaks: workers read it before their first grant."""
+        return Output(self._topology.settings, protocol.SETTING, orjson.dumps(protocol.OWN.setting), 0)
 
     def due(self, due: Due, partition: int) -> Output:
         """Return the inbox record of a timer that ran out."""

@@ -1,13 +1,16 @@
 """Kafka records to the scheduler's messages; what can't be read is logged and left out."""
 
+from dataclasses import replace
 from typing import Any
 
 import structlog
 from confluent_kafka import Message as Record
 
+from pipeline import protocol
 from pipeline.codec import Codec, DecodeError, decode_json
 from pipeline.messages.run import CLAIM_HEADER, HOLDER_HEADER, RESULT_HEADER, Run
 from pipeline.messages.status import WorkerStatus
+from pipeline.protocol import Protocol, why_not
 from pipeline.scheduling.message import Message, QueueSettings, RunGone, RunWaits, StatusSeen, WorkerSettings
 from pipeline.topology import QUEUE_NAME, Topology
 
@@ -24,6 +27,7 @@ class Reader:
         self._codec = codec
         self._status = topology.status.name
         self._settings = topology.settings.name
+        self._why_apart: dict[str, str] = {}
 
     def message(self, record: Record) -> Message | None:
         """Return what the record says, None where it says nothing that can be read."""
@@ -42,8 +46,21 @@ class Reader:
     def _status_seen(self, record: Record) -> StatusSeen | None:
         if record.value() is None:
             return None
+        reason = self._apart(record)
         status = WorkerStatus.of(self._codec.decode("status", record.value()))
+        if reason:
+            status = replace(status, accepting=False, reason=reason)
         return StatusSeen(status, record.timestamp()[1], record.offset())
+
+    def _apart(self, record: Record) -> str:
+        """Return why the worker is to get no jobs, "" where it speaks what is spoken here; say it once for each."""
+        reason = why_not(Protocol.in_headers(record.headers()), protocol.OWN)
+        if reason != self._why_apart.get(_key(record), ""):
+            self._why_apart[_key(record)] = reason
+            log.warning(
+                "a worker gets no jobs" if reason else "a worker gets jobs again", worker=_key(record), why=reason
+            )
+        return reason
 
     def _run(self, queue: str, record: Record) -> RunWaits | RunGone:
         key, time = _key(record), record.timestamp()[1]

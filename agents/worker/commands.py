@@ -15,6 +15,7 @@ from agents.worker.rack import Rack
 from pipeline.codec import Codec, DecodeError, Record, decode_json
 from pipeline.identity import is_newer, worker_of
 from pipeline.messages.command import Command
+from pipeline.protocol import SETTING, Protocol
 from pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,14 @@ class Superseded:
     holder: str
 
 
-Event = Heard | Drain | Superseded
+@dataclass(frozen=True, slots=True)
+class Met:
+    """An orchestrator said what it speaks, and it is not what was heard before."""
+
+    orchestrator: Protocol
+
+
+Event = Heard | Drain | Superseded | Met
 
 
 class Ear:
@@ -70,6 +78,7 @@ class Ear:
         self._given = settings
         self._client: Consumer = consumer(settings, f"worker-{self._worker}")
         self._fetching = Fetching(self._client, places=self._places)
+        self._met: Protocol | None = None
         #: Up to where each topic is read.
         self._read: dict[str, int] = {}
         self._closing = threading.Event()
@@ -139,30 +148,57 @@ class Ear:
             if message is None and self._fetching.has_stopped():
                 self._replace_client()
             while message is not None:
-                event = self._event(message)
-                if event is not None:
-                    batch.append(event)
+                batch += self._events(message)
                 if len(batch) >= _BATCH:
                     break
                 message = self._client.poll(0)
             if batch:
                 yield batch
 
-    def _event(self, message: Message) -> Event | None:
+    def _events(self, message: Message) -> Iterator[Event]:
         error = message.error()
         if error is not None:
             if error.code() != KafkaError._PARTITION_EOF:
                 log.warning("reading commands: %s", error.str())
-            return None
+            return
         self._read[message.topic()] = message.offset() + 1
-        return self._setting(message) if message.topic() == self._settings else self._command(message)
+        if message.topic() == self._settings:
+            event = self._announced(message) if message.key() == SETTING.encode() else self._setting(message)
+            if event is not None:
+                yield event
+        else:
+            yield from self._heard(message)
 
-    def _command(self, message: Message) -> Event | None:
+    def _heard(self, message: Message) -> Iterator[Event]:
         holder = (message.key() or b"").decode(errors="replace")
         if worker_of(holder) != self._worker:
-            return None
+            return
         if holder != self._holder:
-            return Superseded(holder) if is_newer(holder, self._holder) else None
+            if is_newer(holder, self._holder):
+                yield Superseded(holder)
+            return
+        # before the command, which perhaps can't be read: whoever sent it says what it speaks beside it
+        met = self._meet(Protocol.in_headers(message.headers()))
+        if met is not None:
+            yield met
+        command = self._command(message)
+        if command is not None:
+            yield command
+
+    def _meet(self, orchestrator: Protocol) -> Met | None:
+        if orchestrator == self._met:
+            return None
+        self._met = orchestrator
+        return Met(orchestrator)
+
+    def _announced(self, message: Message) -> Met | None:
+        try:
+            return None if message.value() is None else self._meet(Protocol.in_setting(decode_json(message.value())))
+        except (DecodeError, KeyError, TypeError, ValueError) as error:
+            log.error("what the orchestrator speaks can't be read: %s", error)
+            return None
+
+    def _command(self, message: Message) -> Heard | None:
         try:
             command = Command.of(self._decoded(message))
         except (DecodeError, KeyError, TypeError, ValueError) as error:
@@ -217,6 +253,8 @@ class Listener(Actor):
                 case Drain(draining, reason):
                     log.info("draining: %s" if draining else "taking jobs%s", reason)
                     self._rack.drain(draining, reason)
+                case Met(orchestrator):
+                    self._rack.meet(orchestrator)
                 case Superseded(holder):
                     log.warning("a newer process has this worker id: %s", holder)
                     self._superseded()

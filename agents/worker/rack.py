@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from agents.worker.actor import now_ms
 from agents.worker.reporting import Reporter
 from agents.worker.status import StatusSender
+from pipeline import protocol
 from pipeline.containers.stop import Level, Stop
 from pipeline.holding.clock import BrokerClock
 from pipeline.holding.durations import Durations
@@ -14,6 +15,7 @@ from pipeline.holding.holdings import LEAVING, NO_SLOT, Holdings, Key, Verdict
 from pipeline.holding.results import as_json
 from pipeline.messages.command import GRANT, PERMIT, STOP, Command
 from pipeline.messages.report import RELEASE, WorkerReport
+from pipeline.protocol import Protocol, why_not
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +126,18 @@ class Rack:
         self._status.changed()
         while draining and self._waiting:
             self._hand_back(self._waiting.popitem()[1], self.holdings.reason)
+
+    def meet(self, orchestrator: Protocol) -> None:
+        """Take no grants while the orchestrator isn't understood; what no slot has taken is handed back."""
+        before, reason = self.holdings.reason, why_not(protocol.OWN, orchestrator)
+        self.holdings.meet(reason)
+        if reason:
+            log.error("takes no jobs: %s", reason)
+        elif orchestrator != protocol.OWN or before:
+            log.info("the orchestrator speaks protocol %s: it is understood", orchestrator)
+        self._status.changed()
+        while reason and self._waiting:
+            self._hand_back(self._waiting.popitem()[1], reason)
 
     def leave(self) -> None:
         """Take no grants for good; what has not begun is handed back."""

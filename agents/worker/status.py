@@ -6,6 +6,7 @@ import logging
 from agents.bus import DeliveryError, Publisher
 from agents.worker.actor import Actor, now_ms
 from agents.worker.delivery import delivered
+from pipeline import protocol
 from pipeline.codec import Codec
 from pipeline.holding.clock import BrokerClock
 from pipeline.holding.holdings import Holdings
@@ -49,7 +50,9 @@ class StatusSender(Actor):
         """Send the status of now; raises DeliveryError."""
         sent = now_ms()
         value = self._codec.encode("status", self._holdings.status(sent).record())
-        record = await delivered(self._publisher, self._topology.status, self._holdings.offer.worker_id, value, 0)
+        worker = self._holdings.offer.worker_id
+        speaks = [protocol.OWN.header]
+        record = await delivered(self._publisher, self._topology.status, worker, value, 0, speaks)
         self._clock.observe(sent, record.timestamp)
 
     async def act(self) -> None:

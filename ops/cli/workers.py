@@ -101,6 +101,8 @@ def resume(worker_id: Worker) -> None:
 def _state(row: "WorkerRow") -> str:
     if row.silent:
         return "silent"
+    if row.apart or row.status.reason.startswith("protocol"):
+        return "incompatible"
     if row.draining:
         return "draining"
     if row.status.accepting:

@@ -12,10 +12,11 @@ from pipeline.topology import Topic
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A value, and the broker's time of its record (ms)."""
+    """A value, the broker's time of its record (ms), and the record's headers."""
 
     value: bytes
     time: int
+    headers: tuple[tuple[str, Any], ...] = ()
 
     def json(self) -> dict[str, Any]:
         """Return the value as a JSON object; empty where it is none."""
@@ -40,5 +41,5 @@ def read_table(settings: Settings, topic: Topic, since: int | None = None) -> di
             if value is None:
                 rows.pop(key, None)
             else:
-                rows[key] = Row(value, message.timestamp()[1])
+                rows[key] = Row(value, message.timestamp()[1], tuple(message.headers() or ()))
     return rows

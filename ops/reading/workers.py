@@ -8,8 +8,10 @@ import orjson
 from agents.bus import CALL_TIMEOUT, Publisher
 from agents.registry import codec
 from ops.reading.table import read_table
+from pipeline import protocol
 from pipeline.codec import DecodeError
 from pipeline.messages.status import WorkerStatus
+from pipeline.protocol import Protocol, why_not
 from pipeline.settings import Settings
 
 _WORKER = "worker/"
@@ -19,7 +21,8 @@ _WORKER = "worker/"
 class WorkerRow:
     """A worker's newest status, when the broker took it (ms), and whether it is to get no more jobs, and why.
 
-    `silent`: it said nothing for `scheduler.silence_ms`, and gets no jobs for that.
+    `silent`: it said nothing for `scheduler.silence_ms`, and gets no jobs for that. `apart`: nor does one that speaks
+    another protocol than this installation; its status may be unreadable here, and then says its id alone.
     """
 
     status: WorkerStatus
@@ -27,6 +30,7 @@ class WorkerRow:
     draining: bool
     silent: bool
     reason: str = ""
+    apart: bool = False
 
 
 def worker_rows(settings: Settings) -> list[WorkerRow]:
@@ -39,13 +43,16 @@ def worker_rows(settings: Settings) -> list[WorkerRow]:
     now = time.time() * 1000
     rows = []
     for worker_id, row in sorted(read_table(settings, settings.topology.status).items()):
+        apart = why_not(Protocol.in_headers(row.headers), protocol.OWN)
         try:
             status = WorkerStatus.of(reader.decode("status", row.value))
         except (DecodeError, KeyError, TypeError, ValueError):
-            continue
+            if not apart:
+                continue
+            status = WorkerStatus(worker_id, "", -1, 0, 0, 0, accepting=False)
         silent = now - row.time > settings.scheduler.silence_ms
-        reason = draining.get(worker_id) or status.reason
-        rows.append(WorkerRow(status, row.time, worker_id in draining, silent, reason))
+        reason = apart or draining.get(worker_id) or status.reason
+        rows.append(WorkerRow(status, row.time, worker_id in draining, silent, reason, bool(apart)))
     return rows
 
 

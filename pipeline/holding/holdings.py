@@ -78,6 +78,7 @@ class Holdings:
         self._ended: deque[tuple[Ended, int]] = deque()
         self._draining = False
         self._why_draining = ""
+        self._why_apart = ""
         self._leaving = False
 
     def __len__(self) -> int:
@@ -86,7 +87,7 @@ class Holdings:
     @property
     def accepting(self) -> bool:
         """Whether new grants are taken."""
-        return not (self._draining or self._leaving)
+        return not (self._draining or self._leaving or self._why_apart)
 
     @property
     def draining(self) -> bool:
@@ -98,6 +99,8 @@ class Holdings:
         """Why no new grants are taken; empty where they are."""
         if self._leaving:
             return LEAVING
+        if self._why_apart:
+            return self._why_apart
         if not self._draining:
             return ""
         return f"{DRAINING}: {self._why_draining}" if self._why_draining else DRAINING
@@ -106,6 +109,12 @@ class Holdings:
         """Take no more grants, or take them again; what is held goes on."""
         if (draining, reason) != (self._draining, self._why_draining):
             self._draining, self._why_draining = draining, reason
+            self.revision += 1
+
+    def meet(self, why_apart: str) -> None:
+        """Take no more grants because the orchestrator isn't understood, or "": it is."""
+        if why_apart != self._why_apart:
+            self._why_apart = why_apart
             self.revision += 1
 
     def leave(self) -> None:

@@ -40,6 +40,7 @@ class LedgerSettings(Section):
     republish_ms: int = Field(3_600_000, ge=1000, description="ms until a waiting job's run record is written again")
     session_ms: int = Field(10_000, ge=3000, description="ms until a dead orchestrator's partitions move")
     instance: str | None = Field(None, description="static group instance id; none: host name and home")
+    standbys: int = Field(1, ge=0, le=8, description="orchestrators that follow a partition's tables beside its owner")
     store: str = Field("rocksdb", pattern="^(rocksdb|memory)$", description="where the tables are kept")
 
     @model_validator(mode="after")

@@ -19,6 +19,7 @@ from pipeline.messages.inbox import Source
 from pipeline.messages.needs import Needs
 from pipeline.messages.run import Run
 from pipeline.messages.status import Running, WorkerStatus
+from pipeline.protocol import Protocol
 from pipeline.settings import KafkaSettings, Settings, SinkSettings, TopicSettings
 from tests.integration.played_ledger import PlayedLedger
 
@@ -279,6 +280,19 @@ def test_a_worker_is_drained_and_resumed(cli: Cli, settings: Settings, ledger: P
     assert row["state"] == "up"
 
 
+def test_a_worker_of_another_protocol_is_listed_with_the_reason_even_if_its_status_cannot_be_read(
+    cli: Cli, settings: Settings
+) -> None:
+    newer = Protocol(9, 8).header
+    publisher = Publisher(settings, "test")
+    publisher.send(settings.topology.status, "newer", b"\xc3\x01" + bytes(20), 0, [newer]).result(30)
+    publisher.close()
+    (row,) = [row for row in json.loads(cli("workers", "-o", "json").stdout) if row["worker_id"] == "newer"]
+    publish(settings, "status", "newer", None)
+    assert row["state"] == "incompatible"
+    assert "upgrade the orchestrator" in row["reason"]
+
+
 def test_why_says_that_the_queue_is_paused_and_how_many_go_before(
     cli: Cli, settings: Settings, ledger: PlayedLedger, job: str
 ) -> None:
@@ -295,7 +309,7 @@ def test_why_says_that_the_queue_is_paused_and_how_many_go_before(
     assert json.loads(cli("why", job, "-o", "json").stdout)["status"] == "job-completed"
 
 
-def publish(settings: Settings, name: str, key: str, value: bytes, queue: str | None = None) -> None:
+def publish(settings: Settings, name: str, key: str, value: bytes | None, queue: str | None = None) -> None:
     topology = settings.topology
     topic = topology.run(queue) if queue is not None else getattr(topology, name)
     publisher = Publisher(settings, "test")

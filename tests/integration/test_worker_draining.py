@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from ops.reading.workers import draining_workers, set_draining, worker_rows
+from pipeline.identity import token
+from pipeline.messages.command import GRANT, Command
 from pipeline.messages.report import COMPLETED, FAILED, RELEASE
-from tests.integration.worker_support import WORKER, Ledger, ledger
+from pipeline.protocol import OWN, Protocol
+from tests.integration.worker_support import KEY, WORKER, Ledger, ledger
 from tests.waiting import until
 
 FAILS: dict[str, Any] = {"params": {"duration": "no number"}}
@@ -74,3 +77,21 @@ def test_a_resumed_worker_begins_to_count_anew(played: Ledger) -> None:
         assert played.status().accepting
         fail(played, holder, "fd-1")
         played.status(lambda status: not status.accepting)
+
+
+def test_a_worker_takes_no_jobs_from_an_orchestrator_that_it_does_not_understand(played: Ledger) -> None:
+    newer = Protocol(OWN.speaks + 2, OWN.speaks + 1, "9.0.0")
+    with played.worker() as process:
+        holder = played.holder(process)
+        played.speak(newer)
+        assert "upgrade the worker" in played.status(lambda status: not status.accepting).reason
+        (row,) = worker_rows(played.settings)
+        assert row.reason == played.statuses[-1].reason
+        shown = token(KEY.encode(), "fa-1", 1, holder)
+        played.tell(Command(GRANT, holder, "fa-1", 1, token=shown, lease_ms=60_000, document="{}"), newer)
+        assert "upgrade the worker" in played.result("fa-1", RELEASE)["reason"]
+        assert process.log.read_text().count("takes no jobs: protocol") == 1
+        played.speak(OWN)
+        assert played.status(lambda status: status.accepting).reason == ""
+        played.grant(holder, "fb-1")
+        played.report("fb-1", COMPLETED)

@@ -23,6 +23,7 @@ from pipeline.messages.command import GRANT, PERMIT, STOP, Command, Reference
 from pipeline.messages.inbox import Inbox
 from pipeline.messages.report import HEARTBEAT, WorkerReport
 from pipeline.messages.status import WorkerStatus
+from pipeline.protocol import OWN, SETTING, Protocol
 from pipeline.settings import KafkaSettings, Settings, TopicSettings
 from tests.waiting import until
 
@@ -114,11 +115,16 @@ class Ledger:
     def permit(self, holder: str, job: str, attempt: int = 1) -> None:
         self.tell(Command(PERMIT, holder, job, attempt))
 
-    def tell(self, command: Command) -> None:
+    def speak(self, orchestrator: Protocol) -> None:
+        """Say what the orchestrator speaks, as it does when it starts."""
+        value = orjson.dumps(orchestrator.setting)
+        self._publisher.send(self.settings.topology.settings, SETTING, value, 0).result(30)
+
+    def tell(self, command: Command, speaks: Protocol = OWN) -> None:
         topology = self.settings.topology
         value = self._codec.encode("command", command.record())
         partition = topology.commands_partition(worker_of(command.holder))
-        self._publisher.send(topology.commands, command.holder, value, partition).result(30)
+        self._publisher.send(topology.commands, command.holder, value, partition, [speaks.header]).result(30)
 
     def put_in_inbox(self, message: Inbox) -> Reference:
         topology = self.settings.topology

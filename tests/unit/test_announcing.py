@@ -23,7 +23,7 @@ class Bus:
         self.taken: list[tuple[str, int, DatasetPublished]] = []
         self.headers: list[dict[str, bytes]] = []
 
-    def produce(self, topic: Any, key: str, value: bytes, partition: int, delivered: Any, headers: Any) -> None:
+    def produce(self, topic: Any, key: str, value: bytes, partition: int, delivered: Any, headers: Any = ()) -> None:
         assert topic == TOPOLOGY.datasets
         if self.errors:
             delivered(DeliveryError(KafkaError(self.errors.pop(0))))
