@@ -1,7 +1,7 @@
 """Creating topics and keeping their settings as the topology has them (design §3)."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -154,6 +154,32 @@ def declare_queue(
     finally:
         if own:
             publisher.close()
+
+
+def remake(settings: Settings, topics: Sequence[Topic]) -> dict[str, str]:
+    """Delete the topics that are there, make all of them anew, and return the new ones' ids by name.
+
+    Raises TopicError where the broker refuses, OSError where it doesn't answer; called again it begins again.
+    """
+    admin = client(settings)
+    delete(settings, topics, admin)
+    _create(admin, list(topics), settings.topology.replication)
+    await_leaders(admin, topics)
+    return topic_ids(settings, [topic.name for topic in topics])
+
+
+def delete(settings: Settings, topics: Sequence[Topic], admin: AdminClient | None = None) -> None:
+    """Delete the topics, in this order, and wait until they are gone; one that isn't there is as good."""
+    admin = admin or client(settings)
+    there = _partitions(admin)
+    for topic in topics:
+        if topic.name in there:
+            result(admin.delete_topics([topic.name], operation_timeout=CALL_TIMEOUT)[topic.name])
+    deadline = time.monotonic() + CALL_TIMEOUT
+    while left := [topic.name for topic in topics if topic.name in _partitions(admin)]:
+        if time.monotonic() > deadline:
+            raise OSError(f"{', '.join(left)}: not deleted within {CALL_TIMEOUT} s")
+        time.sleep(0.05)
 
 
 def queue_key(name: str) -> str:

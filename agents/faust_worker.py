@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import faust
@@ -46,7 +47,7 @@ def faust_app(
     ends the first.
     """
     home = settings.home.resolve()
-    folder = home / "faust" / name
+    folder = app_folder(settings, name)
     folder.parent.mkdir(parents=True, exist_ok=True)
     defaults: dict[str, Any] = {
         "broker": broker_urls(settings.kafka.bootstrap),
@@ -78,6 +79,11 @@ def faust_app(
     app = _App(settings.topology.name(name), **(defaults | options))
     app.settings = settings
     return app
+
+
+def app_folder(settings: Settings, name: str) -> Path:
+    """Return the folder where the app of this name keeps its tables."""
+    return settings.home.resolve() / "faust" / name
 
 
 class _App(faust.App):  # type: ignore[misc]  # Faust is untyped here

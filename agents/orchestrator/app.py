@@ -13,13 +13,16 @@ import faust
 import structlog
 
 from agents.bus import Publisher
-from agents.faust_worker import die, faust_app
+from agents.faust_worker import app_folder, die, faust_app
 from agents.held_event import acknowledge
+from agents.orchestrator import backing
+from agents.orchestrator.backing import LostTablesError
 from agents.orchestrator.guard import StallGuard
-from agents.orchestrator.inbox_identity import WrongInboxError, check, inbox_ends, inbox_id
+from agents.orchestrator.inbox_identity import Bounds, WrongInboxError, check, inbox_bounds, inbox_id
 from agents.orchestrator.merging_table import MergingTable
 from agents.orchestrator.outputs import Outputs, RefusedError
 from agents.orchestrator.partition import Partition, Record
+from agents.orchestrator.row import Backing
 from agents.orchestrator.tables import LedgerTables
 from agents.orchestrator.ticker import tick
 from pipeline.codec import Codec
@@ -58,8 +61,13 @@ class Orchestrator:
         self._owned: dict[int, Partition] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._locks: dict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        #: The offset after the last record that this process applied, by partition: its commit may be under way.
+        self._reached: dict[int, int] = {}
         self._inbox_id = inbox_id(settings)
+        self._changelogs = backing.changelog_ids(settings)
         rocksdb = settings.ledger.store == "rocksdb"
+        if rocksdb:
+            backing.fit_local_store(app_folder(settings, ORCHESTRATOR_ID), self._changelogs)
         self.app = faust_app(
             settings,
             ORCHESTRATOR_ID,
@@ -92,6 +100,7 @@ class Orchestrator:
                     continue
                 self._guard.check()
                 await partition.apply([_record(event) for event in events])
+                self._reached[number] = partition.reached or 0
                 self._guard.check()
                 for event in events:
                     await acknowledge(stream, event)
@@ -117,25 +126,46 @@ class Orchestrator:
         await self._on_revoked(None)
         name = self._topology.inbox.name
         numbers = sorted(tp.partition for tp in self.app.assignor.assigned_actives() if tp.topic == name)
-        ends = await asyncio.to_thread(inbox_ends, self.settings)
+        bounds = await asyncio.to_thread(inbox_bounds, self.settings)
+        ids = await asyncio.to_thread(backing.changelog_ids, self.settings)
         for number in numbers:
             # a batch that is still under way over a rebalance is in the tables before they are read
             async with self._locks[number]:
-                partition = Partition(number, self._tables, self._outputs, self._codec, self._guard.check)
+                begins = max(bounds[number].begins, self._reached.get(number, 0))
+                partition = Partition(number, self._tables, self._outputs, self._codec, self._guard.check, begins)
                 await partition.recover()
-                self._verify(partition, ends[number])
+                self._verify(partition, bounds[number], ids)
+                await self._mark(number, ids)
                 await self._announce_policy(number)
                 self._owned[number] = partition
             self._tasks.append(asyncio.create_task(self._tick(partition)))
         await self._announce_protocol()
         log.info("owns partitions", partitions=numbers, jobs=sum(p.clock.unfinished for p in self._owned.values()))
 
-    def _verify(self, partition: Partition, end: int) -> None:
-        stored = self._tables.policy(partition.number)
+    def _verify(self, partition: Partition, bounds: Bounds, ids: dict[str, str]) -> None:
+        number, stored = partition.number, self._tables.policy(partition.number)
+        known = self._tables.backing(number)
         try:
-            check(partition.number, stored[0] if stored else None, self._inbox_id, partition.highest, end)
-        except WrongInboxError as error:
+            if ids != self._changelogs:
+                raise LostTablesError("a changelog was made anew while this process started; start it again")
+            backing.check(number, known, ids, empty=stored is None, decided=bounds.committed or 0)
+            check(number, stored[0] if stored else None, self._inbox_id, partition.highest, bounds.end)
+        except (WrongInboxError, LostTablesError) as error:
             die(f"refusing to start: {error}")
+        if bounds.committed is not None and bounds.committed < bounds.first:
+            log.error(
+                "the inbox has lost records that were never decided",
+                partition=number,
+                decided=bounds.committed,
+                begins=bounds.first,
+            )
+
+    async def _mark(self, number: int, ids: dict[str, str]) -> None:
+        """Have the tables say what they stand on, so that a changelog that is made anew is noticed."""
+        if self._tables.backing(number) is None:
+            row = self._tables.backing_row(number, Backing(ids))
+            row.write()
+            await self._outputs.back([row])
 
     async def _announce_policy(self, number: int) -> None:
         wanted = policy_of(self.settings)

@@ -1,10 +1,14 @@
 """The inbox's identity: a ledger's tables belong to one inbox topic, and to no other (design §4)."""
 
+from dataclasses import dataclass
+
 from confluent_kafka import TopicCollection
 
+from agents import offsets
 from agents.admin_client import admin_client
-from agents.bus import CALL_TIMEOUT, client_config, consumer, end_offsets
+from agents.bus import CALL_TIMEOUT, client_config, consumer
 from pipeline.settings import Settings
+from pipeline.topology import ORCHESTRATOR_ID
 
 
 class WrongInboxError(Exception):
@@ -19,13 +23,33 @@ def inbox_id(settings: Settings) -> str:
     return str(described[name].result(CALL_TIMEOUT).topic_id)
 
 
-def inbox_ends(settings: Settings) -> dict[int, int]:
-    """Return the end offset of each partition of the inbox; raises KafkaException where they can't be had."""
-    client = consumer(settings, "jobstream-orchestrator-ends")
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """An inbox partition: its first offset and its end, and up to where the ledger has committed; None: nowhere yet."""
+
+    first: int
+    end: int
+    committed: int | None
+
+    @property
+    def begins(self) -> int:
+        """The first offset that an owner reads."""
+        return self.first if self.committed is None else max(self.first, self.committed)
+
+
+def inbox_bounds(settings: Settings) -> dict[int, Bounds]:
+    """Return the bounds of each partition of the inbox; raises OSError where they can't be had."""
+    topology = settings.topology
+    numbers = range(topology.inbox_partitions)
+    # asks in the name of the group, and is never a member
+    client = consumer(settings, "jobstream-orchestrator-ends", topology.name(ORCHESTRATOR_ID))
     try:
-        return end_offsets(client, settings.topology.inbox.name, range(settings.topology.inbox_partitions))
+        committed = offsets.committed(client, topology.inbox.name, numbers)
+        firsts = offsets.starts(client, topology.inbox.name, numbers)
+        ends = offsets.ends(client, topology.inbox.name, numbers)
     finally:
         client.close()
+    return {number: Bounds(firsts[number], ends[number], committed.get(number)) for number in numbers}
 
 
 def check(partition: int, stored_id: str | None, actual_id: str, highest: int, end: int) -> None:

@@ -5,6 +5,7 @@ import sys
 import structlog
 from confluent_kafka import KafkaException
 
+from agents.admin import TopicError
 from agents.bus import Publisher
 from agents.faust_worker import FAILED, run_app
 from agents.logging import configure
@@ -24,8 +25,12 @@ def run(settings: Settings, *, gate: bool = True) -> int:
     publisher = Publisher(settings, "jobstream-orchestrator", **{"linger.ms": 1})
     try:
         orchestrator = Orchestrator(settings, codec(settings), publisher)
-    except KafkaException as error:
-        log.error("the inbox can't be described", brokers=settings.kafka.bootstrap, error=str(error.args[0]))
+    except (KafkaException, TopicError, OSError) as error:
+        log.error(
+            "the inbox or a changelog can't be described: `jobstream topics apply` creates topics that are missing",
+            brokers=settings.kafka.bootstrap,
+            error=str(error.args[0]),
+        )
         return FAILED
     topics = [topic.name for topic in settings.topology.fixed()]
     inner = _start_gate(settings) if gate else None

@@ -16,25 +16,7 @@ from faust.types import TP, EventT
 from rocksdict import WriteBatch
 
 from agents.changelog_reader import Change
-
-OFFSET_BYTES = 8
-#: Header of a tombstone: the inbox offset of the message that deleted the row.
-OFFSET_HEADER = "offset"
-
-
-def pack(offset: int, body: bytes) -> bytes:
-    """Return the stored value: the inbox offset that it includes, then the body."""
-    return offset.to_bytes(OFFSET_BYTES, "big", signed=True) + body
-
-
-def offset_of(value: bytes | None) -> int:
-    """Return the inbox offset that a stored value includes; -2 where there is none, below any real one."""
-    return -2 if value is None else int.from_bytes(value[:OFFSET_BYTES], "big", signed=True)
-
-
-def body_of(value: bytes) -> bytes:
-    """Return the body of a stored value."""
-    return value[OFFSET_BYTES:]
+from agents.orchestrator.row import takes_over
 
 
 class MergingTable(Table):  # type: ignore[misc]  # Faust is untyped here
@@ -116,8 +98,7 @@ class MergingTable(Table):  # type: ignore[misc]  # Faust is untyped here
         fresh: dict[bytes, bytes | None] = {}
         for change in changes:
             stored = fresh[change.key] if change.key in fresh else known[change.key]
-            offset = offset_of(change.value) if change.value is not None else _header_offset(change.headers)
-            if stored is not None and offset < offset_of(stored):
+            if stored is not None and not takes_over(stored, change.value, change.headers):
                 self._set_back.setdefault(partition, {})[change.key] = stored
                 continue
             self._set_back.get(partition, {}).pop(change.key, None)
@@ -157,12 +138,3 @@ class MergingTable(Table):  # type: ignore[misc]  # Faust is untyped here
 
 def _memory_key(partition: int, key: bytes) -> bytes:
     return b"%d/" % partition + key
-
-
-def _header_offset(headers: Any) -> int:
-    """Return the offset in a tombstone's headers; one without was not written here, and is believed."""
-    pairs = headers.items() if hasattr(headers, "items") else headers or ()
-    for name, value in pairs:
-        if name == OFFSET_HEADER:
-            return int(value)
-    return 1 << 62

@@ -59,7 +59,13 @@ class Partition:
     """Applies the records of one partition in order; whatever escapes must end the process."""
 
     def __init__(
-        self, number: int, tables: LedgerTables, outputs: Outputs, codec: Codec, check: Callable[[], None]
+        self,
+        number: int,
+        tables: LedgerTables,
+        outputs: Outputs,
+        codec: Codec,
+        check: Callable[[], None],
+        begins: int | None = None,
     ) -> None:
         self.number = number
         self.clock = Clock()
@@ -72,6 +78,8 @@ class Partition:
         self._active: set[str] = set()
         #: The offset after the last record's, None before the first.
         self._next: int | None = None
+        #: The offset that the first may have at most, where that is known: what lies before is applied.
+        self._begins = begins
         self._sweep = Sweep(number, tables)
         #: The highest inbox offset that the tables include, as far as recovery looked.
         self.highest = -1
@@ -103,6 +111,11 @@ class Partition:
             log.warning("writing again what an old owner set back", partition=self.number, rows=len(rows))
             await self._outputs.back(rows)
 
+    @property
+    def reached(self) -> int | None:
+        """The offset after the last record that was applied, None before the first."""
+        return self._next
+
     async def apply(self, records: Sequence[Record]) -> None:
         """Apply the records: decide, publish, write the tables, await the changelog. Then they may be acknowledged.
 
@@ -133,8 +146,9 @@ class Partition:
         self.applied.set()
 
     def _follow(self, offset: int) -> None:
-        if self._next is not None and offset > self._next:
-            raise LostRecordsError(f"inbox {self.number}: {offset} came where {self._next} was to come")
+        wanted = self._begins if self._next is None else self._next
+        if wanted is not None and offset > wanted:
+            raise LostRecordsError(f"inbox {self.number}: {offset} came where {wanted} was to come")
         # what is read again after a seek comes once more, from further back
         self._next = offset + 1
 

@@ -5,18 +5,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import faust
-import orjson
 
-from agents.orchestrator.merging_table import OFFSET_HEADER, MergingTable, body_of, offset_of, pack
+from agents.orchestrator.merging_table import MergingTable
+from agents.orchestrator.row import (
+    BACKING_KEY,
+    FORGOTTEN_KEY,
+    OFFSET_HEADER,
+    OWN_KEYS,
+    POLICY_KEY,
+    Backing,
+    body_of,
+    offset_of,
+    pack,
+    policy_in,
+    policy_value,
+)
 from pipeline.ledger.document import Document
 from pipeline.ledger.policy import Policy
 from pipeline.ledger.state import Family
 from pipeline.topology import TABLES, Topic, Topology
-
-#: Key of a partition's policy and inbox identity; no family id looks like it.
-_POLICY_KEY = b"!policy"
-#: Key of what says up to where families without a row are gone, not new.
-_FORGOTTEN_KEY = b"!forgotten"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +75,8 @@ class LedgerTables:
 
     def families_after(self, partition: int, family: str, count: int) -> list[str]:
         """Return the ids of the first `count` families behind this one."""
-        own = (_POLICY_KEY, _FORGOTTEN_KEY)
-        keys = self._families.keys_after(partition, family.encode(), count + len(own))
-        return [key.decode() for key in keys if key not in own][:count]
+        keys = self._families.keys_after(partition, family.encode(), count + len(OWN_KEYS))
+        return [key.decode() for key in keys if key not in OWN_KEYS][:count]
 
     def documents_after(self, partition: int, job_id: str, count: int) -> list[str]:
         """Return the job ids of the first `count` documents behind this one."""
@@ -78,7 +84,7 @@ class LedgerTables:
 
     def forgotten(self, partition: int) -> int:
         """Return the inbox offset that the last deletion of a family included, -1 before the first."""
-        return max(-1, offset_of(self._families.get_row(partition, _FORGOTTEN_KEY)))
+        return max(-1, offset_of(self._families.get_row(partition, FORGOTTEN_KEY)))
 
     def document(self, partition: int, job_id: str) -> Document | None:
         """Return a job's document, None where there is none."""
@@ -92,15 +98,12 @@ class LedgerTables:
 
     def policy(self, partition: int) -> tuple[str, Policy] | None:
         """Return the inbox's topic id and the policy that the partition's log has set, None before the first."""
-        value = self._families.get_row(partition, _POLICY_KEY)
-        if value is None:
-            return None
-        inbox_id, policy = orjson.loads(body_of(value))
-        return inbox_id, Policy.of(policy)
+        value = self._families.get_row(partition, POLICY_KEY)
+        return None if value is None else policy_in(value)
 
     def policy_offset(self, partition: int) -> int:
         """Return the inbox offset of the partition's policy, below any where there is none."""
-        return offset_of(self._families.get_row(partition, _POLICY_KEY))
+        return offset_of(self._families.get_row(partition, POLICY_KEY))
 
     def family_row(self, partition: int, family: Family) -> Row:
         """Return the row of a family's new state."""
@@ -114,7 +117,7 @@ class LedgerTables:
             return []
         offset = max(family.offset for family in families)
         return [
-            self._row(self._families, "families", partition, _FORGOTTEN_KEY, offset, pack(offset, b"")),
+            self._row(self._families, "families", partition, FORGOTTEN_KEY, offset, pack(offset, b"")),
             *(
                 self._row(self._families, "families", partition, family.id.encode(), family.offset, None)
                 for family in families
@@ -134,8 +137,17 @@ class LedgerTables:
 
     def policy_row(self, partition: int, inbox_id: str, policy: Policy, offset: int) -> Row:
         """Return the row of the partition's policy."""
-        value = pack(offset, orjson.dumps([inbox_id, policy.json()]))
-        return self._row(self._families, "families", partition, _POLICY_KEY, offset, value)
+        value = policy_value(inbox_id, policy, offset)
+        return self._row(self._families, "families", partition, POLICY_KEY, offset, value)
+
+    def backing(self, partition: int) -> Backing | None:
+        """Return what the partition's tables stand on, None where nobody has written it yet."""
+        value = self._families.get_row(partition, BACKING_KEY)
+        return None if value is None else Backing.of(value)
+
+    def backing_row(self, partition: int, backing: Backing) -> Row:
+        """Return the row that says what the partition's tables stand on."""
+        return self._row(self._families, "families", partition, BACKING_KEY, -1, backing.value())
 
     def set_back_rows(self, partition: int) -> list[Row]:
         """Return the rows whose changelog an old owner set back: to be written again."""

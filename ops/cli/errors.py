@@ -53,13 +53,13 @@ def explained(error: Exception) -> CliError | None:
     text = _text(error)
     if "SettingsError" in names or ("ValidationError" in names and "pydantic" in type(error).__module__):
         return CliError(f"settings: {_fields(error)}", exits.USAGE)
-    if names & {"TooLargeError", "HistoryError", "WrongTopicError"}:
+    if names & {"TooLargeError", "HistoryError", "WrongTopicError", "StoreError"}:
         return CliError(text, exits.USAGE)
     if "IndexUnavailableError" in names:
         return CliError(f"{text}: `jobstream status` says whether it runs", exits.UNREACHABLE)
     if "KafkaException" in names:
         return CliError(f"Kafka: {text}", exits.UNREACHABLE)
-    if names & {"ClusterError", "TopicError"}:
+    if names & {"ClusterError", "TopicError", "UnsafeError"}:
         return CliError(text, exits.FAILED)
     if names & {"EmbeddedError", "DeliveryError", "OutputError", "BrokerError", "ConnectionError"}:
         return CliError(text, exits.UNREACHABLE)

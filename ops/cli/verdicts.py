@@ -61,7 +61,7 @@ def _show(partition: int, divergence: Divergence) -> None:
         line(f"    {told.get('status')}, attempt {told.get('attempt')}{_why(told)}")
         return
     for change in divergence.changes[:_FIELDS]:
-        line(f"    {change.path}: {_value(change.before)} → {_value(change.after)}")
+        line(f"    {change.path}: {value_of(change.before)} → {value_of(change.after)}")
     if len(divergence.changes) > _FIELDS:
         line(f"    … and {len(divergence.changes) - _FIELDS} fields more (-o json)")
 
@@ -71,7 +71,8 @@ def _why(told: dict[str, Any]) -> str:
     return f": {why}" if why else ""
 
 
-def _value(value: Any) -> str:
+def value_of(value: Any) -> str:
+    """Return a field's value as text of bounded length."""
     if value is ABSENT:
         return "–"
     text = value if isinstance(value, str) else orjson.dumps(value, default=str).decode()

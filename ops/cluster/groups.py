@@ -14,6 +14,8 @@ from aiokafka.errors import KafkaError
 from pipeline.settings import Settings
 
 _STABLE = "Stable"
+#: The broker's error code for a group that there is not.
+_NO_GROUP = 69
 
 
 def members(settings: Settings, group: str, timeout: float) -> tuple[set[str], bool]:
@@ -28,6 +30,22 @@ def members(settings: Settings, group: str, timeout: float) -> tuple[set[str], b
         if name == group:
             return {member_id for member_id, *_ in inside}, state == _STABLE
     return set(), False
+
+
+def clients(settings: Settings, group: str, timeout: float) -> list[str]:
+    """Return who is in the group, as client id and host; none where there is no such group.
+
+    Raises OSError where the broker doesn't say within `timeout` seconds: nobody may be taken for gone by that.
+    """
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    try:
+        described = asyncio.run(asyncio.wait_for(_described(settings, group), timeout))
+    except (KafkaError, TimeoutError) as error:
+        raise OSError(f"who is in group {group} can't be asked: {error or 'no answer'}") from error
+    found = [one for one in described if one[1] == group]
+    if not found or found[0][0] not in (0, _NO_GROUP):
+        raise OSError(f"who is in group {group} can't be asked: {found[0][0] if found else 'no answer'}")
+    return sorted(f"{client_id} at {host}" for _member, client_id, host, *_ in found[0][5])
 
 
 async def _described(settings: Settings, group: str) -> list[Any]:

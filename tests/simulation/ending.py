@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from agents.orchestrator.merging_table import body_of
+from agents.orchestrator.row import body_of
 from pipeline.topology import TABLES
 from tests.simulation.operating import QUEUES
 from tests.simulation.oracle import DONE, ViolationError

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from agents.orchestrator.merging_table import body_of, offset_of
+from agents.orchestrator.row import body_of, offset_of
 from pipeline.codec import Codec
 from pipeline.ledger.document import Document
 from pipeline.ledger.state import Family

@@ -8,7 +8,8 @@ import pytest
 from faust.types import TP
 
 from agents.changelog_reader import Change
-from agents.orchestrator.merging_table import MergingTable, pack
+from agents.orchestrator.merging_table import MergingTable
+from agents.orchestrator.row import pack
 from tests.unit.partition_support import Owner, tables
 
 

@@ -1,0 +1,86 @@
+"""What a row of the ledger's tables looks like, in a store and on its changelog: pure, for all who read or write one.
+
+Every value begins with the inbox offset that it includes, and a tombstone has it in a header: of two records of one
+row that which includes more counts, in whatever order they came (design §4).
+"""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import orjson
+
+from pipeline.ledger.policy import Policy
+
+OFFSET_BYTES = 8
+#: Header of a tombstone: the inbox offset of the message that deleted the row.
+OFFSET_HEADER = "offset"
+
+#: Keys in the table of families that are no family's; no family id looks like them. A partition's policy and inbox,
+#: up to where families without a row are gone and not new, and what the tables stand on.
+POLICY_KEY, FORGOTTEN_KEY, BACKING_KEY = b"!policy", b"!forgotten", b"!tables"
+OWN_KEYS = (POLICY_KEY, FORGOTTEN_KEY, BACKING_KEY)
+
+
+def pack(offset: int, body: bytes) -> bytes:
+    """Return the stored value: the inbox offset that it includes, then the body."""
+    return offset.to_bytes(OFFSET_BYTES, "big", signed=True) + body
+
+
+def offset_of(value: bytes | None) -> int:
+    """Return the inbox offset that a stored value includes; -2 where there is none, below any real one."""
+    return -2 if value is None else int.from_bytes(value[:OFFSET_BYTES], "big", signed=True)
+
+
+def body_of(value: bytes) -> bytes:
+    """Return the body of a stored value."""
+    return value[OFFSET_BYTES:]
+
+
+def includes(value: bytes | None, headers: Any) -> int:
+    """Return the inbox offset that a changelog record includes; a tombstone without one was not written here, and is
+    believed.
+    """
+    if value is not None:
+        return offset_of(value)
+    pairs = headers.items() if hasattr(headers, "items") else headers or ()
+    for name, offset in pairs:
+        if name == OFFSET_HEADER:
+            return int(offset)
+    return 1 << 62
+
+
+def takes_over(stored: bytes | None, value: bytes | None, headers: Any) -> bool:
+    """Say whether a changelog record takes the place of what is stored."""
+    return stored is None or includes(value, headers) >= offset_of(stored)
+
+
+def policy_value(inbox_id: str, policy: Policy, offset: int) -> bytes:
+    """Return the value of a partition's policy."""
+    return pack(offset, orjson.dumps([inbox_id, policy.json()]))
+
+
+def policy_in(value: bytes) -> tuple[str, Policy]:
+    """Return the inbox's topic id and the policy; raises ValueError or TypeError for anything else."""
+    inbox_id, policy = orjson.loads(body_of(value))
+    return inbox_id, Policy.of(policy)
+
+
+@dataclass(frozen=True, slots=True)
+class Backing:
+    """What a partition's tables stand on: the topic ids of their changelogs, by table.
+
+    `whole` is False while a rebuild writes them. The row includes no offset: whatever comes later counts.
+    """
+
+    changelogs: dict[str, str]
+    whole: bool = True
+
+    def value(self) -> bytes:
+        """Return the row's value."""
+        return pack(-1, orjson.dumps({"changelogs": self.changelogs, "whole": self.whole}))
+
+    @classmethod
+    def of(cls, value: bytes) -> Self:
+        """Read the row's value."""
+        known = orjson.loads(body_of(value))
+        return cls(dict(known["changelogs"]), bool(known["whole"]))
