@@ -12,12 +12,15 @@ from typing import Any, Protocol
 import fastavro
 import orjson
 from fastavro.schema import fingerprint, to_parsing_canonical_form
+from fastavro.validation import ValidationError, validate
 
 from pipeline.foreign_schema import usable
 
 CONFLUENT_MAGIC = b"\x00"
 SINGLE_OBJECT_MAGIC = b"\xc3\x01"
 _HEADER_BYTES = 10
+#: Records of the public API: JSON may say them in more ways than Avro, and who reads them checks each field.
+_OWN_CHECKS = frozenset({"submission", "task"})
 
 Record = dict[str, Any]
 
@@ -94,7 +97,7 @@ class Codec:
         return out.getvalue()
 
     def decode(self, name: str, data: bytes | None) -> Record:
-        """Return the record in the bytes, as the current schema reads it.
+        """Return the record in the bytes, as the current schema reads it; of a submission or task in JSON, as it is.
 
         Raises DecodeError for bytes that are none, OSError where an unknown schema id must be looked up
         in a registry that can't be reached.
@@ -108,7 +111,18 @@ class Codec:
             return self._read(name, data, _HEADER_BYTES, writer)
         if data.startswith(CONFLUENT_MAGIC):
             return self._read(name, data, 5, self._writer_of(int.from_bytes(data[1:5], "big")))
-        return decode_json(data)
+        record = decode_json(data)
+        return record if name in _OWN_CHECKS else self._checked(name, record)
+
+    def _checked(self, name: str, record: Record) -> Record:
+        """Return the fields that the schema names, defaults filled in; Avro promises their types, JSON does not."""
+        schema = self.schema(name)
+        filled = {one["name"]: record.get(one["name"], one.get("default")) for one in schema.raw["fields"]}
+        try:
+            validate(filled, schema.parsed)
+        except (ValidationError, TypeError, ValueError) as error:
+            raise DecodeError(f"not a {name} record: {error}"[:500]) from error
+        return filled
 
     def _header(self, schema: Schema, subject: str) -> bytes:
         if self._registry is None:

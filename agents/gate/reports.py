@@ -4,10 +4,7 @@ A report is let through when it shows the token of its attempt and holder; wheth
 the ledger's business.
 """
 
-from typing import Any
-
 import orjson
-from fastavro.validation import ValidationError, validate
 
 from agents.gate.dead import DeadLetterError, dead_letter
 from agents.gate.record import Incoming, Outgoing, TooLargeError, inbox_record
@@ -48,7 +45,7 @@ class Reports:
     def _reported(self, record: Incoming) -> Outgoing:
         if record.value is not None and len(record.value) > REPORT_LIMIT + _REPORT_ROOM:
             raise DeadLetterError(f"a report of {len(record.value)} bytes, the limit is {REPORT_LIMIT}")
-        report = WorkerReport.of(self._fields("report", record))
+        report = WorkerReport.of(self._codec.decode("report", record.value))
         source = Source("reports", record.partition, record.offset, record.topic_id)
         if report.kind in OF_ATTEMPTS:
             body, family = self._report(report, record.partition)
@@ -82,7 +79,7 @@ class Reports:
         return Heartbeat(report.holder, held)
 
     def _controlled(self, record: Incoming) -> Outgoing:
-        request = ControlRequest.of(self._fields("control", record))
+        request = ControlRequest.of(self._codec.decode("control", record.value))
         if request.action not in ACTIONS:
             raise DeadLetterError(f"unknown action: {request.action[:40]!r}; there are {', '.join(sorted(ACTIONS))}")
         if not 0 < len(request.job_id) <= _MAX_NAME:
@@ -102,19 +99,6 @@ class Reports:
         expected = self._topology.job_partition(job)
         if partition != expected:
             raise DeadLetterError(f"job {job} belongs to partition {expected}, not {partition}")
-
-    def _fields(self, schema: str, record: Incoming) -> dict[str, Any]:
-        """Return the record's fields, of the types that its schema names, defaults included; JSON promises neither."""
-        fields = self._codec.decode(schema, record.value)
-        if record.value is not None and record.value[:1] in (b"\x00", b"\xc3"):
-            return fields
-        known = self._codec.schema(schema).raw["fields"]
-        filled = {one["name"]: fields.get(one["name"], one.get("default")) for one in known}
-        try:
-            validate(filled, self._codec.schema(schema).parsed)
-        except (ValidationError, TypeError, ValueError) as error:
-            raise DeadLetterError(f"not a {schema} record: {error}"[:500]) from error
-        return filled
 
 
 def _is_object(text: str) -> bool:

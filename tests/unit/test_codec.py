@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 from typing import Any
 
 import fastavro
@@ -58,6 +59,16 @@ def test_with_a_registry_both_encodings_are_read() -> None:
 
 def test_json_is_told_by_its_first_byte() -> None:
     assert Codec().decode("submission", b' {"job_type": "x"}') == {"job_type": "x"}
+
+
+def test_json_has_the_types_of_its_schema_and_its_defaults_or_is_no_record() -> None:
+    needs = {"memory_mib": 1, "disk_mib": 1, "gpus": 0, "labels": {}, "engine": None, "avoid": []}
+    run = {"job_id": "f-1", "attempt": 1, "seq": 1, "queue": "q", "priority": 0, "since": 5, "job_type": "t"}
+    read = Codec().decode("run", json.dumps({**run, "needs": needs, "unknown": 1}).encode())
+    assert read == {**run, "needs": needs, "max_wait": None}
+    for wrong in ({"priority": "high"}, {"needs": []}, {"job_id": None}, {"since": 2**70}):
+        with pytest.raises(DecodeError, match="not a run record"):
+            Codec().decode("run", json.dumps({**run, "needs": needs, **wrong}).encode())
 
 
 def test_a_nested_message_comes_back_equal() -> None:
