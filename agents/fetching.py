@@ -25,13 +25,17 @@ class Fetching:
         client: Consumer,
         patience: float | None = None,
         places: Callable[[], Sequence[TopicPartition]] | None = None,
+        asker: Consumer | None = None,
     ) -> None:
         """`places` says for what partitions to look, and up to where each is read; by default the consumer does.
 
-        It must for a consumer without a group, and for compacted logs, whose last offsets may hold nothing.
+        It must for a consumer without a group, and for compacted logs, whose last offsets may hold nothing. `asker` is
+        a client, of the consumer's group where `places` is left out, that fetches nothing: a consumer's own questions
+        wait behind its fetch, half a second for each partition, where nothing comes. Only one or two are worth none.
         """
         self._places = places or self._assigned
         self._client = client
+        self._asker = asker or client
         self._patience = PATIENCE if patience is None else patience
         self._look_at = time.monotonic() + self._patience
         self._behind: dict[_Place, int] = {}
@@ -59,7 +63,7 @@ class Fetching:
         behind: dict[_Place, int] = {}
         try:
             for one in self._places():
-                end = offsets.ends(self._client, one.topic, [one.partition])[one.partition]
+                end = offsets.ends(self._asker, one.topic, [one.partition])[one.partition]
                 if one.offset < end:
                     behind[one.topic, one.partition] = one.offset
         except (OSError, KafkaException):
@@ -73,7 +77,7 @@ class Fetching:
         (read,) = self._client.position([TopicPartition(one.topic, one.partition)])
         if read.offset >= 0:
             return int(read.offset)
-        committed = offsets.committed(self._client, one.topic, [one.partition])
+        committed = offsets.committed(self._asker, one.topic, [one.partition])
         if one.partition in committed:
             return committed[one.partition]
-        return offsets.starts(self._client, one.topic, [one.partition])[one.partition]
+        return offsets.starts(self._asker, one.topic, [one.partition])[one.partition]

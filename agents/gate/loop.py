@@ -101,8 +101,8 @@ class Loop:
 
     def _consume(self, publisher: Publisher) -> None:
         """Work with one consumer until `stop`, or until it turns out to be deaf."""
-        client = self._consumer()
-        fetching = Fetching(client)
+        client, asker = self._consumer(), self._consumer()
+        fetching = Fetching(client, asker=asker)
         try:
             client.subscribe(self._topics, on_assign=self._assigned)
             while not self._stop.is_set():
@@ -119,6 +119,7 @@ class Loop:
             client.close()
             self._paused, self._held_up_since = False, None
 
+            asker.close()
     def _turn(self, client: Consumer, publisher: Publisher) -> bool:
         """Take what is there to its end; return whether anything was."""
         self._pause_or_resume(client)

@@ -56,9 +56,9 @@ class Feed:
         self._reader = Reader(self._topology, codec)
         self._settings = settings
         self._consumer = self._new_consumer()
-        self._fetching = Fetching(self._consumer, places=self._places)
         admin = client(settings, "jobstream-scheduler-topics")
         self._ends = LogEnds(settings)
+        self._fetching = self._looks()
         self._ids = TopicIds(admin)
         self._status = self._topology.status.name
         self._base = frozenset({self._status, self._topology.settings.name})
@@ -119,8 +119,11 @@ class Feed:
         log.warning("the consumer has stopped fetching, and is replaced")
         self._consumer.close()
         self._consumer = self._new_consumer()
-        self._fetching = Fetching(self._consumer, places=self._places)
+        self._fetching = self._looks()
         self._consumer.assign([TopicPartition(topic, 0, read) for topic, read in self._next.items()])
+
+    def _looks(self) -> Fetching:
+        return Fetching(self._consumer, places=self._places, asker=self._ends.client)
 
     def _places(self) -> list[TopicPartition]:
         """Return up to where the logs are read: the workers' and the settings, and those of some queues."""

@@ -16,16 +16,17 @@ class LogEnds:
     """All topics have one partition. Calls raise OSError where the brokers don't answer."""
 
     def __init__(self, settings: Settings) -> None:
-        self._client = consumer(settings, settings.topology.name("jobstream-scheduler-ends"))
+        #: Fetches nothing, so that it is answered at once.
+        self.client = consumer(settings, settings.topology.name("jobstream-scheduler-ends"))
 
     def of(self, topics: Iterable[str]) -> dict[str, int]:
         """Return the end offset of each topic."""
-        return {topic: offsets.ends(self._client, topic, [0])[0] for topic in topics}
+        return {topic: offsets.ends(self.client, topic, [0])[0] for topic in topics}
 
     def since(self, topic: str, time_ms: int) -> int:
         """Return the offset of the topic's first record at or after a time, its end where there is none."""
         try:
-            (found,) = self._client.offsets_for_times([TopicPartition(topic, 0, time_ms)], timeout=ANSWER_TIMEOUT)
+            (found,) = self.client.offsets_for_times([TopicPartition(topic, 0, time_ms)], timeout=ANSWER_TIMEOUT)
         except KafkaException as error:
             raise OSError(f"{topic}: {error.args[0].str()}") from error
         if found.error is not None:
@@ -34,4 +35,4 @@ class LogEnds:
 
     def close(self) -> None:
         """Close the client."""
-        self._client.close()
+        self.client.close()

@@ -1,7 +1,8 @@
 """A consumer that has stopped fetching, told from one that has nothing to fetch."""
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,16 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from agents import fetching
-from agents.admin import apply
+from agents.admin import apply, declare_queue
 from agents.bus import Publisher, consumer
 from agents.fetching import Fetching
 from agents.gate.gate import Gate
 from agents.gate.loop import Loop
+from agents.scheduler.clock import LogClock
+from agents.scheduler.feed import Feed
+from pipeline.codec import Codec
 from pipeline.messages.inbox import Submitted
+from pipeline.scheduling.message import CaughtUp
 from pipeline.settings import Settings
 from tests.integration.gate_support import Site, settings_for
 from tests.waiting import until
@@ -95,3 +100,42 @@ def test_the_gate_replaces_a_consumer_that_has_stopped(settings: Settings, monke
     finally:
         gate.stop()
         site.close()
+
+
+def test_a_look_at_many_idle_partitions_does_not_wait_for_each_ones_fetch(client: Consumer, settings: Settings) -> None:
+    assert read(client) is False
+    asker = consumer(settings, "fetching", settings.topology.name("fetching"))
+    looks = Fetching(client, 0.0, asker=asker)
+    # three partitions: each would keep the question waiting for half a second
+    assert shortest(looks) < 0.6
+    asker.close()
+
+
+def test_a_scheduler_looks_after_many_idle_queues_without_standing_still(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "PATIENCE", 0.0)
+    publisher = Publisher(settings, "fetching")
+    for number in range(6):
+        declare_queue(settings, f"q{number}", publisher=publisher)
+    publisher.close(5)
+    feed = Feed(settings, Codec(), LogClock())
+    caught_up: list[CaughtUp] = []
+
+    def has_read_all() -> bool:
+        caught_up.extend(one for one in feed.poll(0.05) if isinstance(one, CaughtUp))
+        return len(caught_up) == 6
+
+    until(has_read_all, what="all queues are read up")
+    assert min(timed(lambda: feed.poll(0.05)) for _ in range(4)) < 1.5
+    feed.close()
+
+
+def shortest(looks: Fetching) -> float:
+    return min(timed(looks.has_stopped) for _ in range(4))
+
+
+def timed(call: Callable[[], object]) -> float:
+    begun = time.monotonic()
+    call()
+    return time.monotonic() - begun
