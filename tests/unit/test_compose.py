@@ -21,7 +21,7 @@ def of(services: dict[str, Any]) -> Any:
 
 
 def test_every_server_and_every_agent_is_there() -> None:
-    servers = {"kafka", "elasticsearch", "registry"}
+    servers = {"kafka", "elasticsearch", "registry", "console"}
     assert set(SERVICES) == servers | {"topics", "orchestrator", "scheduler", "worker", "sink"}
     assert set(SERVICES) - set(AGENTS) == servers
 
@@ -58,6 +58,19 @@ def test_what_it_waits_for_can_come(service: dict[str, Any]) -> None:
     for name, wanted in service.get("depends_on", {}).items():
         ends = SERVICES[name].get("restart") == "no"
         assert wanted["condition"] == ("service_completed_successfully" if ends else "service_healthy")
+
+
+def test_no_two_publish_one_port() -> None:
+    published = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert len({port.split(":")[1] for port in published}) == len(published)
+
+
+def test_the_console_may_look_and_no_more_at_the_same_servers_as_the_agents() -> None:
+    told, agents = SERVICES["console"]["environment"], SERVICES["worker"]["environment"]
+    assert told["KAFKA_CLUSTERS_0_READONLY"] == "true"
+    assert told["KAFKA_CLUSTERS_0_BOOTSTRAPSERVERS"] == agents["JOBSTREAM_KAFKA__BOOTSTRAP"]
+    assert told["KAFKA_CLUSTERS_0_SCHEMAREGISTRY"] == agents["JOBSTREAM_KAFKA__REGISTRY_URL"]
+    assert not any("console" in service.get("depends_on", {}) for service in SERVICES.values())
 
 
 @of(AGENTS)
