@@ -12,6 +12,7 @@ empty it brings records of any partition, which Faust drops, as they come from o
 
 import asyncio
 import time
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -29,8 +30,35 @@ from agents.changelog_reader import Change, ChangelogReader
 log = structlog.stdlib.get_logger(__name__)
 
 
+def set_back(before: Mapping[TP, int | None], after: Mapping[TP, int | None]) -> dict[TP, int]:
+    """Return where to read from, of those partitions that reading must not begin with what is committed now.
+
+    `before` was committed before the changelogs' ends were asked for, so that what lies before it is in the tables:
+    nothing is acknowledged earlier than that. What was committed since is perhaps not: an owner that stood still for a
+    session recovers what it no longer owns, and is then told its successor's position. Reading more again is harmless.
+    """
+    return {tp: offset or 0 for tp, offset in before.items() if after.get(tp) != offset}
+
+
 class SteadyConsumer(Consumer):  # type: ignore[misc]  # Faust is untyped here
     """Fetches from the partitions that were active when the fetch began, and from no others."""
+
+    #: What the last seek went to.
+    sought: Mapping[TP, int | None]
+
+    async def committed_of(self, partitions: Iterable[TP]) -> dict[TP, int | None]:
+        """Return what is committed of each partition, as the broker has it now; None where nothing is."""
+        return dict(await self._thread.call_thread(self._committed_of, list(partitions)))
+
+    async def _committed_of(self, partitions: list[TP]) -> dict[TP, int | None]:
+        client = self._thread._ensure_consumer()
+        return {tp: await client.committed(tp) for tp in partitions}
+
+    async def seek_to_committed(self) -> Mapping[TP, int | None]:
+        """Seek, and remember where to."""
+        found = await super().seek_to_committed()
+        self.sought = {TP(tp.topic, tp.partition): offset for tp, offset in found.items()}
+        return self.sought
 
     async def _getmany(self, active_partitions: AbstractSet[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109 (Faust's)
         wanted = None if active_partitions is None else frozenset(active_partitions)
@@ -45,6 +73,8 @@ class OrderedRecovery(Recovery):  # type: ignore[misc]  # Faust is untyped here
         self._reader: ChangelogReader | None = None
         self._reading: asyncio.Future[Any] | None = None
         self._is_halted = False
+        #: What was committed of the streams' partitions before the changelogs' ends were asked for.
+        self._before: Mapping[TP, int | None] = {}
 
     async def halt(self) -> None:
         """End the reading; when this returns none touches the tables any more, until the next recovery begins."""
@@ -95,12 +125,18 @@ class OrderedRecovery(Recovery):  # type: ignore[misc]  # Faust is untyped here
             return
         self._set_recovery_started()
         begun = time.monotonic()
+        await self._wait(self._note_committed(), timeout=self.app.conf.broker_request_timeout)
         read = await self._read(set(self.active_tps), self.active_offsets)
         if read is None:
             raise RebalanceAgain
         log.info("read the changelogs", records=read, seconds=round(time.monotonic() - begun, 1))
         await self.on_recovery_completed(generation_id)
         await self._follow(set(self.standby_tps), self.standby_offsets)
+
+    async def _note_committed(self) -> None:
+        consumer = self.app.consumer
+        streams = [tp for tp in consumer.assignment() if not self._is_changelog_tp(tp)]
+        self._before = await consumer.committed_of(streams)
 
     async def _read(self, places: set[TP], offsets: dict[TP, int]) -> int | None:
         """Bring the tables of these partitions up to date; return how many records that took, None if broken off."""
@@ -176,6 +212,9 @@ class OrderedRecovery(Recovery):  # type: ignore[misc]  # Faust is untyped here
         assignment = consumer.assignment()
         if assignment:
             await self._wait(consumer.perform_seek(), timeout=app.conf.broker_request_timeout)
+            for tp, offset in set_back(self._before, consumer.sought).items():
+                log.warning("committed by somebody else meanwhile", partition=str(tp), read_from=offset)
+                await self._wait(consumer.seek(tp, offset), timeout=app.conf.broker_request_timeout)
         self.completed.set()
         # from here to the fetcher nothing else may run: see above
         app.flow_control.resume()

@@ -120,6 +120,7 @@ class Loop:
             self._paused, self._held_up_since = False, None
 
             asker.close()
+
     def _turn(self, client: Consumer, publisher: Publisher) -> bool:
         """Take what is there to its end; return whether anything was."""
         self._pause_or_resume(client)

@@ -29,6 +29,13 @@ QUEUE = "bench"
 HOLDER = "w1:1:aa"
 RUN = "import sys; from agents.orchestrator.main import run; from pipeline.settings import Settings; "
 RUN += "sys.exit(run(Settings(), gate=False))"
+#: lets an owner believe that somebody else has committed all there is while it recovered
+OVERTAKEN = """
+from agents.faust_recovery import SteadyConsumer
+async def committed_of(self, partitions):
+    return {tp: None for tp in partitions}
+SteadyConsumer.committed_of = committed_of
+"""
 #: lets a start take as long as on a busy machine: the seek to what is committed, and each partition's first records
 SLOW_START = """
 import asyncio

@@ -15,7 +15,7 @@ from agents.bus import consumer, read_to_end
 from pipeline.identity import token_is_valid
 from pipeline.messages.command import GRANT, STOP
 from pipeline.messages.inbox import Heartbeat, Held
-from tests.integration.ledger_bench import HOLDER, SLOW_START, Bench, Orchestrator
+from tests.integration.ledger_bench import HOLDER, OVERTAKEN, SLOW_START, Bench, Orchestrator
 from tests.waiting import until
 
 WHOLE = ["job-queued", "job-started", "job-completed"]
@@ -227,6 +227,19 @@ def test_what_arrives_while_an_owner_begins_is_applied(make_bench) -> None:
         jobs.append(bench.submit(f"meanwhile-{number}"))
         bench.turn(0.1)
     bench.until_all(jobs, WHOLE)
+
+
+def test_an_owner_that_was_overtaken_reads_from_where_its_tables_are_sure_to_be(make_bench) -> None:
+    bench, orchestrator = make_bench()
+    before = [bench.submit(f"before-{number}") for number in range(3)]
+    bench.until_all(before, WHOLE)
+    assert orchestrator.end() == 0
+    late = bench.orchestrator("late")
+    make_bench.also(late.start(before=OVERTAKEN))
+    after = bench.submit("after")
+    bench.until_all([*before, after], WHOLE)
+    assert "committed by somebody else meanwhile" in late.log.read_text()
+    assert bench.repeats == []
 
 
 def test_an_orchestrator_refuses_tables_that_were_built_from_another_inbox(make_bench) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
+from agents import faust_recovery
 from agents.orchestrator.merging_table import MergingTable
 from agents.orchestrator.outputs import Outputs
 from agents.orchestrator.partition import Partition, _Batch
@@ -218,6 +219,8 @@ MUTANTS = (
     Mutant("revoked while publishing", "products of a revoked job are shown",
            lambda: [patch.dict(control._ON_JOBS, {"revoke": lambda case, message, job, arguments: _revoke(
                case, message, replace(job, permitted=False), arguments)})], seed=21),
+    Mutant("read from where the successor is", "an old owner that recovers late folds over what it lacks",
+           lambda: [patch.object(faust_recovery, "set_back", lambda before, after: {})], seed=10442),
     Mutant("refused claims keep their credit", "slots are lost, and jobs wait for ever",
            lambda: [patch.object(Account, "refuse", lambda self, key: None)], seed=46),
 )  # fmt: skip

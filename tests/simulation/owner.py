@@ -7,6 +7,9 @@ import asyncio
 from contextlib import suppress
 from random import Random
 
+from faust.types import TP
+
+from agents import faust_recovery
 from agents.orchestrator.inbox_identity import check
 from agents.orchestrator.outputs import Outputs
 from agents.orchestrator.partition import LostRecordsError, Partition, Record
@@ -149,6 +152,8 @@ class Owner(Actor):
                     self.standby[table, number] = self.opened[table].position(number)
 
     async def _own(self, number: int, generation: int) -> None:
+        await self._when_up()
+        before = self._position(number)
         await self._recover(number)
         async with self.locks[number]:
             partition = Partition(number, self.tables, self.outputs, self._codec, self._guard)
@@ -160,8 +165,13 @@ class Owner(Actor):
                 message = Inbox("", PolicySet("inbox", self.policy.json()))
                 await self.outputs.publish([self.outputs.inbox(message, number)], number)
             self.owned[number] = partition
+        after = self._position(number)
+        begin = after | faust_recovery.set_back(before, after)
         self.tasks.append(self.loop.create_task(tick(partition, self.outputs, self.name)))
-        await self._consume(number, partition, generation)
+        await self._consume(number, partition, generation, *begin.values())
+
+    def _position(self, number: int) -> dict[TP, int]:
+        return {TP(self.topology.inbox.name, number): self.committed[number]}
 
     async def _recover(self, number: int) -> None:
         await self._when_up()
@@ -175,8 +185,7 @@ class Owner(Actor):
                 await asyncio.sleep(0.001)
                 await self._when_up()
 
-    async def _consume(self, number: int, partition: Partition, generation: int) -> None:
-        position = self.committed[number]
+    async def _consume(self, number: int, partition: Partition, generation: int, position: int) -> None:
         log = self._inbox(number)
         news = self.news[number]
         while True:
