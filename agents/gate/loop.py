@@ -15,11 +15,14 @@ from typing import TypeVar
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from agents import offsets
+from agents.admin import client as admin_of
 from agents.admin import topic_ids
 from agents.bus import Delivered, DeliveryError, Publisher, consumer
 from agents.fetching import Fetching
 from agents.gate.dead import dead_letter
 from agents.gate.record import Incoming, Outgoing
+from agents.topic_ids import TopicIds
 from pipeline.settings import Settings
 
 log = structlog.stdlib.get_logger(__name__)
@@ -83,6 +86,7 @@ class Loop:
         self._ids: dict[str, str] = {}
         #: The last offset of each topic's partition since the assignment.
         self._seen: dict[tuple[str, int], int] = {}
+        self._watched = TopicIds(admin_of(settings, self.name))
 
     def stop(self) -> None:
         """End after the batch in hand."""
@@ -104,8 +108,10 @@ class Loop:
         client, asker = self._consumer(), self._consumer()
         fetching = Fetching(client, asker=asker)
         try:
+            self._persist(lambda: self._watched.find(self._topics))
             client.subscribe(self._topics, on_assign=self._assigned)
             while not self._stop.is_set():
+                self._begin_anew(client, self._watched.gone())
                 waited = self._waits_briefly()
                 if not waited and self._turn(client, publisher):
                     continue
@@ -159,6 +165,34 @@ class Loop:
         log.info(
             "partitions assigned", loop=self.name, partitions=[f"{one.topic}[{one.partition}]" for one in partitions]
         )
+
+    def _begin_anew(self, client: Consumer, replaced: set[str]) -> None:
+        """Read topics that were made anew from their first records on.
+
+        The consumer hears nothing of it: where the new log is as long as the old one was, it would go on in the middle.
+        What was taken from there already is a repeat, and the ledger drops it.
+        """
+        for topic in replaced:
+            if topic not in self._persist(lambda topic=topic: self._watched.find([topic])):  # type: ignore[misc]
+                # deleted, and not there yet
+                continue
+            places = [one.partition for one in client.assignment() if one.topic == topic]
+            log.warning("the topic was made anew", loop=self.name, topic=topic, partitions=places)
+            self._ids = {}
+            starts = self._persist(lambda topic=topic, places=places: offsets.starts(client, topic, places))  # type: ignore[misc]
+            for number, start in starts.items():
+                self._go_back(client, TopicPartition(topic, number, start))
+                self._seen.pop((topic, number), None)
+
+    def _go_back(self, client: Consumer, place: TopicPartition) -> None:
+        try:
+            # who has not read up to where it was, and ends, must leave the next one the new beginning
+            client.store_offsets(offsets=[place])
+            client.commit(offsets=[place], asynchronous=False)
+            client.seek(place)
+        except KafkaException as error:
+            # the partition moves: its next owner begins at what is committed
+            log.warning("could not go back", loop=self.name, place=str(place), error=error.args[0].str())
 
     def _waits_briefly(self) -> bool:
         """Wait a moment where nothing may be read, and say so; False once that has lasted.

@@ -13,7 +13,7 @@ from agents.fetching import Fetching
 from agents.scheduler.clock import LogClock
 from agents.scheduler.offsets import LogEnds
 from agents.scheduler.records import Reader
-from agents.scheduler.topic_ids import TopicIds
+from agents.topic_ids import TopicIds
 from pipeline.codec import Codec
 from pipeline.scheduling.message import CaughtUp, Message, QueueLost, QueueSettings
 from pipeline.settings import Settings

@@ -1,13 +1,22 @@
-"""A relay between a client and a real server that can be cut and mended: an outage that costs no restart."""
+"""A relay between clients and a real server: an outage that costs no restart, and a network as slow as one likes."""
 
 import contextlib
 import select
 import socket
 import threading
+import time
+from collections import deque
+
+#: s between two looks of a connection that stands still.
+_LOOK = 0.05
 
 
 class Relay:
-    """Forwards bytes from a port of its own to `target`; `cut` refuses connections, `swallow` loses the answers."""
+    """Forwards bytes from a port of its own to `target`; `cut` refuses connections, `swallow` loses the answers.
+
+    `latency` (s) is what each way takes. `freeze` leaves connections open, takes new ones, and moves no byte: a peer
+    that vanished without a word.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -15,6 +24,8 @@ class Relay:
         self._pairs: set[socket.socket] = set()
         self._lock = threading.Lock()
         self.swallowing = False
+        self.frozen = False
+        self.latency = 0.0
         #: requests' bytes that were forwarded
         self.forwarded = 0
         with socket.socket() as free:
@@ -27,8 +38,8 @@ class Relay:
         return f"http://127.0.0.1:{self.port}"
 
     def mend(self) -> None:
-        """Take connections again, and pass on answers."""
-        self.swallowing = False
+        """Take connections again, and pass on what comes."""
+        self.swallowing = self.frozen = False
         if self._listener is None:
             self._listener = socket.create_server(("127.0.0.1", self.port))
             threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
@@ -36,6 +47,10 @@ class Relay:
     def swallow(self) -> None:
         """Forward what clients say and lose what the server answers."""
         self.swallowing = True
+
+    def freeze(self) -> None:
+        """Pass nothing on, either way, until it is mended or cut; nobody is told."""
+        self.frozen = True
 
     def cut(self) -> None:
         """End all connections and refuse new ones."""
@@ -71,17 +86,27 @@ class Relay:
             threading.Thread(target=self._forward, args=(client, server), daemon=True).start()
 
     def _forward(self, client: socket.socket, server: socket.socket) -> None:
+        under_way: deque[tuple[float, socket.socket, bytes]] = deque()
         try:
             while True:
-                for one in select.select([client, server], [], [])[0]:
+                if self.frozen:
+                    time.sleep(_LOOK)
+                    if client.fileno() < 0:
+                        return
+                    continue
+                due = max(0.0, under_way[0][0] - time.monotonic()) if under_way else None
+                for one in select.select([client, server], [], [], due)[0]:
                     data = one.recv(65_536)
                     if not data:
                         return
                     if one is client:
                         self.forwarded += len(data)
-                        server.sendall(data)
-                    elif not self.swallowing:
-                        client.sendall(data)
+                    if one is client or not self.swallowing:
+                        other = server if one is client else client
+                        under_way.append((time.monotonic() + self.latency, other, data))
+                while under_way and under_way[0][0] <= time.monotonic():
+                    _, other, data = under_way.popleft()
+                    other.sendall(data)
         except (OSError, ValueError):
             return
         finally:
