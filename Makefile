@@ -1,6 +1,6 @@
 # Everyday commands; `make help` lists them. Each needs nothing but Python 3.11+, make, and what `make setup` installs.
 .DEFAULT_GOAL := help
-.PHONY: help setup fetch demo test lint format bench bench-worker simulate fuzz lock images clean
+.PHONY: help setup fetch demo test lint format bench bench-worker simulate fuzz chaos lock images clean
 PY := .venv/bin/python
 # how many tests run at once, each with servers of its own (1.5 GiB); they wait more than they work
 TEST_WORKERS ?= 3
@@ -42,6 +42,9 @@ simulate: setup ## run worlds of the simulation; SIMULATE="--seconds 600 --seed 
 
 fuzz: setup ## spoil records for the codec and the gate; FUZZ="--seconds 600 --seed 0" says how long and which
 	@$(PY) -m tests.fuzz $(FUZZ)
+
+chaos: setup ## kill a whole installation at every crash point and at random; CHAOS="--kills 200 --seconds 3600 --seed 0"
+	@$(PY) -m tests.chaos $(CHAOS)
 
 lock: setup ## for maintainers: solve Python's and the servers' dependencies anew
 	.venv/bin/pip-compile -q --all-extras --allow-unsafe --generate-hashes --no-emit-find-links --no-emit-index-url \

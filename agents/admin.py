@@ -21,6 +21,7 @@ from confluent_kafka.admin import (
 from agents.admin_client import admin_client, forget
 from agents.bounded import bounded
 from agents.bus import CALL_TIMEOUT, Publisher, client_config
+from pipeline.crash_points import here
 from pipeline.settings import Settings
 from pipeline.topology import QUEUE_NAME, Topic
 
@@ -147,6 +148,7 @@ def declare_queue(
     own = publisher is None
     publisher = publisher or Publisher(settings, settings.topology.name("jobstream-queues"))
     try:
+        here("gate.queue-made")
         value = orjson.dumps({"declared": True, "paused": paused})
         publisher.send(settings.topology.settings, queue_key(name), value, 0).result(CALL_TIMEOUT)
     except TimeoutError as error:

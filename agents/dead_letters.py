@@ -6,6 +6,7 @@ And what such a record is called by when it is sent again, so that however often
 from concurrent.futures import Future
 
 from agents.bus import Delivered, Publisher
+from pipeline.crash_points import here
 from pipeline.topology import Topology
 
 #: bytes of a reason in a header
@@ -41,4 +42,6 @@ class DeadLetters:
             ("timestamp", str(timestamp).encode()),
             ("reason", reason.encode()[:REASON_LIMIT]),
         ]
-        return self._publisher.send(self._topic, key or b"", value, 0, headers)
+        sent = self._publisher.send(self._topic, key or b"", value, 0, headers)
+        here("sink.letter-sent")
+        return sent

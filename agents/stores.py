@@ -1,5 +1,6 @@
 """The product store that the settings name."""
 
+from pipeline.crash_points import here
 from pipeline.datasets.directory import DirectoryStore
 from pipeline.datasets.store import Store
 from pipeline.settings import Settings
@@ -12,7 +13,7 @@ def product_store(settings: Settings) -> Store:
     """
     url = settings.product_bucket
     if url is None:
-        return DirectoryStore(settings.product_store)
+        return DirectoryStore(settings.product_store, on_step=_reached)
     if not url.startswith("s3://"):
         raise ValueError(f"products can't be published to {url}: a folder or s3://bucket/prefix is needed")
     # who publishes into a folder pays for neither
@@ -21,3 +22,7 @@ def product_store(settings: Settings) -> Store:
 
     _, options = options_for(url, load_options(settings.inputs.storage_file))
     return S3Store(url, options)
+
+
+def _reached(step: str) -> None:
+    here(f"worker.publish.{step.replace(' ', '-')}")

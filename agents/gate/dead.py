@@ -1,6 +1,7 @@
 """Dead letters: what could not be handled, with its bytes and headers as they came, and why (design §3)."""
 
 from agents.gate.record import Incoming, Outgoing
+from pipeline.crash_points import here
 from pipeline.topology import Topic
 
 TOPIC, PARTITION, OFFSET, TIMESTAMP, REASON = "topic", "partition", "offset", "timestamp", "reason"
@@ -15,6 +16,7 @@ class DeadLetterError(ValueError):
 
 def dead_letter(topic: Topic, record: Incoming, reason: str) -> Outgoing:
     """Return the dead letter of a record."""
+    here("gate.dead-letter")
     headers = [
         (TOPIC, record.topic.encode()),
         (PARTITION, str(record.partition).encode()),

@@ -23,6 +23,7 @@ from agents.fetching import Fetching
 from agents.gate.dead import dead_letter
 from agents.gate.record import Incoming, Outgoing
 from agents.topic_ids import TopicIds
+from pipeline.crash_points import here
 from pipeline.settings import Settings
 
 log = structlog.stdlib.get_logger(__name__)
@@ -74,6 +75,7 @@ class Loop:
         forwarded: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.name = f"jobstream-gate-{name}"
+        self._short = name
         self._settings = settings
         self._topics = list(topics)
         self._dead = settings.topology.dead
@@ -123,9 +125,8 @@ class Loop:
         finally:
             # leaves the group, and commits what was delivered
             client.close()
-            self._paused, self._held_up_since = False, None
-
             asker.close()
+            self._paused, self._held_up_since = False, None
 
     def _turn(self, client: Consumer, publisher: Publisher) -> bool:
         """Take what is there to its end; return whether anything was."""
@@ -133,10 +134,14 @@ class Loop:
         records = self._take(client)
         if not records:
             return False
+        here(f"gate.{self._short}.taken")
         records = self._persist(partial(self._identified, records))
         outgoing = self._persist(partial(self._decide, records))
+        here(f"gate.{self._short}.decided")
         self._publish(publisher, records, outgoing)
+        here(f"gate.{self._short}.delivered")
         self._store(client, records)
+        here(f"gate.{self._short}.stored")
         self._forwarded(len(records))
         return True
 
@@ -275,6 +280,7 @@ class Loop:
 
     def _publish(self, publisher: Publisher, records: Sequence[Incoming], outgoing: Sequence[Outgoing]) -> None:
         sent = [_send(publisher, one) for one in outgoing]
+        here(f"gate.{self._short}.sent")
         self._await(sent)
         buried = [
             _send(publisher, dead_letter(self._dead, record, f"{out.topic.name}: {refusal}"))

@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 from agents import admin as topics
 from agents import offsets
 from agents.bus import CALL_TIMEOUT, Publisher, consumer
+from pipeline.crash_points import here
 from pipeline.settings import Settings
 from pipeline.submission.errors import UnacceptableError
 
@@ -69,7 +70,9 @@ class Queues:
         """Declare a queue that isn't yet; raises TopicError where the broker refuses, OSError where it isn't there."""
         if name in self._declared:
             return
+        here("gate.queue-missing")
         topics.declare_queue(self._settings, name, admin=self._admin, publisher=self._publisher)
+        here("gate.queue-declared")
         with self._moved:
             self._declared.add(name)
         log.info("queue declared", queue=name)

@@ -26,6 +26,7 @@ from agents.orchestrator.row import Backing
 from agents.orchestrator.tables import LedgerTables
 from agents.orchestrator.ticker import tick
 from pipeline.codec import Codec
+from pipeline.crash_points import here
 from pipeline.ledger.policy import Policy
 from pipeline.messages.inbox import Inbox, PolicySet
 from pipeline.settings import Settings
@@ -99,11 +100,15 @@ class Orchestrator:
                     # lost since they were fetched: the new owner reads them again
                     continue
                 self._guard.check()
+                here("ledger.taken")
                 await partition.apply([_record(event) for event in events])
                 self._reached[number] = partition.reached or 0
                 self._guard.check()
+                here("ledger.applied")
                 for event in events:
                     await acknowledge(stream, event)
+                    here("ledger.one-acknowledged")
+                here("ledger.acknowledged")
 
     async def _on_assigned(self, _sender: Any, *_: Any, **__: Any) -> None:
         """Watch the loop from the first assignment on.
@@ -131,12 +136,15 @@ class Orchestrator:
         for number in numbers:
             # a batch that is still under way over a rebalance is in the tables before they are read
             async with self._locks[number]:
+                here("ledger.recovering")
                 begins = max(bounds[number].begins, self._reached.get(number, 0))
                 partition = Partition(number, self._tables, self._outputs, self._codec, self._guard.check, begins)
                 await partition.recover()
+                here("ledger.recovered")
                 self._verify(partition, bounds[number], ids)
                 await self._mark(number, ids)
                 await self._announce_policy(number)
+                here("ledger.owning")
                 self._owned[number] = partition
             self._tasks.append(asyncio.create_task(self._tick(partition)))
         await self._announce_protocol()

@@ -15,6 +15,7 @@ from agents.bus import DeliveryError, Headers, Outcome, Publisher
 from agents.orchestrator.tables import Row
 from pipeline import protocol
 from pipeline.codec import Codec
+from pipeline.crash_points import here
 from pipeline.identity import token, worker_of
 from pipeline.ledger.decision import Decision
 from pipeline.messages import cloud_event
@@ -171,6 +172,8 @@ class Outputs:
             with lock:
                 left -= 1
                 last = left == 0
+            if not last:
+                here("ledger.one-delivered")
             if last:
                 # a loop that is closed has nobody waiting in it
                 with contextlib.suppress(RuntimeError):
@@ -178,6 +181,8 @@ class Outputs:
 
         for index, (topic, key, value, partition, headers) in enumerate(records):
             self._publisher.produce(topic, key, value, partition, partial(delivered, index), headers)
+            here("ledger.one-sent")
+        here("ledger.sent")
         await done
         return [outcome for outcome in outcomes if outcome is not None]
 

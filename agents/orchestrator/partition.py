@@ -10,6 +10,7 @@ from agents.orchestrator.outputs import Output, Outputs
 from agents.orchestrator.sweep import Sweep
 from agents.orchestrator.tables import LedgerTables, Row
 from pipeline.codec import Codec, DecodeError
+from pipeline.crash_points import here
 from pipeline.ledger.clock import Clock
 from pipeline.ledger.decide import decide
 from pipeline.ledger.decision import At, Decision
@@ -127,17 +128,22 @@ class Partition:
             self._follow(record.offset)
         for record in records:
             self._take(batch, record)
+        here("ledger.decided")
         self._check()
         for row in batch.before:
             row.write()
+        here("ledger.documents-stored")
         publishing = self._outputs.publish(batch.outputs, self.number)
         await asyncio.gather(publishing, self._outputs.back(batch.before))
+        here("ledger.outputs-delivered")
         self._check()
         families = [batch.families[family] for family in sorted(batch.touched)]
         rows = [self._tables.family_row(self.number, family) for family in families if not family.is_empty]
         for row in rows:
             row.write()
+        here("ledger.families-stored")
         await self._outputs.back(rows)
+        here("ledger.families-delivered")
         # only now: what is read again after a crash must find the documents that it was decided with
         after = [*batch.after, *self._deletions(batch, [family for family in families if family.is_empty])]
         for row in after:

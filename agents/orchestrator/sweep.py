@@ -5,6 +5,7 @@ import secrets
 import structlog
 
 from agents.orchestrator.tables import LedgerTables
+from pipeline.crash_points import here
 from pipeline.identity import family_of_job
 from pipeline.ledger.decision import At
 from pipeline.ledger.forgetting import document_expires, family_expires
@@ -64,6 +65,8 @@ class Sweep:
             left -= len(names)
             found += [Due(FORGET, name, 0, at.offset) for name in names if self._is_over(name, at.timestamp, policy)]
             self._behind = names[-1]
+        if found:
+            here("ledger.swept")
         return found
 
     def _is_over(self, name: str, now: int, policy: Policy) -> bool:

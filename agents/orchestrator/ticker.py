@@ -5,6 +5,7 @@ import time
 
 from agents.orchestrator.outputs import Outputs
 from agents.orchestrator.partition import Partition
+from pipeline.crash_points import here
 
 #: Intervals after which a tick that has not come back is followed by another, marked `resumed`.
 _PATIENCE = 10
@@ -22,9 +23,11 @@ async def tick(partition: Partition, outputs: Outputs, owner: str) -> None:
         await asyncio.sleep(clock.policy.tick_ms / 1000)
         if not partition.needs_ticks(time.time_ns() // 1_000_000):
             continue
+        here("ledger.tick-due")
         before = clock.last_tick
         sent = outputs.tick(owner, -1 if resumed else before, resumed, partition.number)
         await outputs.publish([sent], partition.number)
+        here("ledger.tick-sent")
         resumed = not await _counted(partition, before, _PATIENCE * clock.policy.tick_ms / 1000)
 
 

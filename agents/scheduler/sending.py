@@ -4,6 +4,7 @@ import orjson
 
 from agents.bus import DeliveryError, Outcome, Publisher
 from pipeline.codec import Codec
+from pipeline.crash_points import here
 from pipeline.identity import family_of_job
 from pipeline.ledger.control import EXPIRE
 from pipeline.messages.inbox import Claim, Control, Inbox
@@ -29,6 +30,7 @@ class Sender:
         if claim.claim_id not in self._on_their_way:
             self._on_their_way.add(claim.claim_id)
             self._send(claim.job_id, claim, claim.claim_id)
+            here("scheduler.claim-sent")
 
     def expire(self, expired: Expired) -> None:
         """Tell the ledger that a job waited too long for what no worker offers."""
@@ -47,6 +49,7 @@ class Sender:
         def delivered(outcome: Outcome) -> None:
             if claim_id is not None:
                 self._on_their_way.discard(claim_id)
+                here("scheduler.claim-delivered")
             if isinstance(outcome, DeliveryError):
                 self._failure = outcome
 

@@ -13,6 +13,7 @@ from agents.scheduler.election import Election
 from agents.scheduler.feed import Feed
 from agents.scheduler.sending import Sender
 from agents.scheduler.views import ViewWriter
+from pipeline.crash_points import here
 from pipeline.messages.inbox import Claim
 from pipeline.scheduling.match import Scheduler
 from pipeline.scheduling.message import BecameLeader, LostLeadership, Message, Now, Output
@@ -57,6 +58,8 @@ class Agent:
         now = self._clock.now()
         if now is None:
             return
+        if read:
+            here("scheduler.read")
         self._send(self._scheduler.apply(Now(now), *read, *self._leadership()))
         self._sender.check()
         if self._scheduler.leads and time.monotonic() >= self._view_due:
@@ -83,6 +86,7 @@ class Agent:
         except OSError as error:
             log.warning("can't lead yet", error=str(error))
             return []
+        here("scheduler.elected")
         self._views.forget()
         log.info("leads", status_offset=after)
         return [BecameLeader(after)]
@@ -96,6 +100,8 @@ class Agent:
             self._election.stand_again()
 
     def _send(self, outputs: list[Output]) -> None:
+        if outputs:
+            here("scheduler.matched")
         for output in outputs:
             if isinstance(output, Claim):
                 self._sender.claim(output)

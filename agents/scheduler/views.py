@@ -3,6 +3,7 @@
 import orjson
 
 from agents.bus import DeliveryError, Outcome, Publisher
+from pipeline.crash_points import here
 from pipeline.scheduling.match import Scheduler
 from pipeline.scheduling.view import queue_views
 from pipeline.topology import Topic
@@ -37,3 +38,4 @@ class ViewWriter:
                 self._written.pop(queue, None)
 
         self._publisher.produce(self._topic, queue, value, 0, delivered)
+        here("scheduler.view-sent")

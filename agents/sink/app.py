@@ -16,6 +16,7 @@ from agents.sink.batcher import Batcher
 from agents.sink.indexer import Held, Indexer
 from agents.sink.installer import install
 from agents.sink.writer import Writer
+from pipeline.crash_points import here
 from pipeline.settings import Settings
 
 
@@ -34,6 +35,7 @@ def sink_app(settings: Settings, publisher: Publisher) -> faust.App:
         try:
             async with AsyncElasticsearch(**client_options(sink)) as client:
                 await install(client, sink)
+                here("sink.installed")
                 dead = DeadLetters(publisher, settings.topology)
                 announced = Announced(settings, codec(settings))
                 made = codec(settings), Writer(client), dead, batches, sink.index_prefix, announced

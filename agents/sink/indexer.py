@@ -14,6 +14,7 @@ from agents.sink.batcher import Batcher
 from agents.sink.unavailable import UnavailableError
 from agents.sink.writer import Writer, persist
 from pipeline.codec import Codec, DecodeError
+from pipeline.crash_points import here
 from pipeline.index.documents import Action, Announced, Plan, plan
 from pipeline.index.tasks import plan as plan_of_task
 from pipeline.messages.fact import Fact
@@ -58,14 +59,19 @@ class Indexer:
 
     async def index(self, batch: Sequence[Held]) -> None:
         """Index one batch; when it returns, each of its records is indexed or dead, and acknowledged."""
+        here("sink.taken")
         # asking a registry for a schema blocks, so that never happens on the loop
         plans = await persist(lambda: asyncio.to_thread(self._plans, batch), "decode")
         actions = [action for one in plans for action in one.actions]
+        here("sink.planned")
         refused = await self._writer.write(actions)
         await self._bury(batch, plans, actions, refused)
+        here("sink.buried")
         for held in batch:
             if _is_current(held.event):
                 await acknowledge(held.stream, held.event)
+                here("sink.one-acknowledged")
+        here("sink.acknowledged")
 
     def _plans(self, batch: Sequence[Held]) -> list[Plan]:
         try:

@@ -10,6 +10,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from agents.sink.aliases import Aliases
 from agents.sink.unavailable import UnavailableError
+from pipeline.crash_points import here
 from pipeline.index.bulk import Answer, Verdict, answer_of, chunks, reason_of
 from pipeline.index.documents import Action
 
@@ -79,6 +80,7 @@ class Writer:
                 raise UnavailableError(f"{len(later)} writes: {next(iter(later.values()))}")
 
         await persist(send, "bulk")
+        here("sink.written")
         named = {
             number: [(action.index, alias) for alias in action.aliases]
             for number, action in enumerate(actions)

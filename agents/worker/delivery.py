@@ -3,6 +3,7 @@
 import asyncio
 
 from agents.bus import Delivered, DeliveryError, Headers, Outcome, Publisher
+from pipeline.crash_points import here
 from pipeline.topology import Topic
 
 
@@ -32,4 +33,5 @@ async def delivered(
             return
 
     publisher.produce(topic, key, value, partition, called_back, headers)
+    here("worker.record-sent")
     return await future

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from agents.worker.rack import Rack, UnderWay
 from agents.worker.reporting import Reporter
 from pipeline.containers.stop import Level
+from pipeline.crash_points import here
 from pipeline.messages.report import PUBLISH
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class Permission:
         while await self._reporter.deliver(
             self._under_way.report(PUBLISH), lambda: self._rack.is_ours(self._under_way)
         ):
+            here("worker.permission-asked")
             asked = time.monotonic()
             try:
                 async with asyncio.timeout(pause):

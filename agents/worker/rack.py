@@ -9,6 +9,7 @@ from agents.worker.reporting import Reporter
 from agents.worker.status import StatusSender
 from pipeline import protocol
 from pipeline.containers.stop import Level, Stop
+from pipeline.crash_points import here
 from pipeline.holding.clock import BrokerClock
 from pipeline.holding.durations import Durations
 from pipeline.holding.holdings import LEAVING, NO_SLOT, Holdings, Key, Verdict
@@ -116,6 +117,7 @@ class Rack:
             self._durations.ran(under_way.job_type, now_ms() - under_way.began)
         self.holdings.end(*under_way.key, now_ms())
         self._under_way.pop(under_way.key, None)
+        here("worker.let-go")
         if not self._under_way:
             self._empty.set()
         self._status.changed()
@@ -160,6 +162,7 @@ class Rack:
 
     def _grant(self, command: Command, stamp: int) -> None:
         now = now_ms()
+        here("worker.commanded")
         decision = self.holdings.grant(command, self._clock.age(stamp, now), now)
         if decision.verdict is Verdict.IGNORE:
             return
@@ -169,6 +172,7 @@ class Rack:
             self._empty.clear()
             self._waiting[under_way.key] = under_way
             self._granted.put_nowait(under_way)
+            here("worker.granted")
         else:
             self._release(under_way, decision.reason)
         self._status.changed()
@@ -187,6 +191,7 @@ class Rack:
 
     def _release(self, under_way: UnderWay, reason: str) -> None:
         log.info("job %s, attempt %d handed back: %s", *under_way.key, reason)
+        here("worker.handing-back")
         task = asyncio.create_task(self._reporter.deliver(release(under_way, reason)))
         self._releases.add(task)
         task.add_done_callback(self._releases.discard)

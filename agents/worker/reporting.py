@@ -7,6 +7,7 @@ from collections.abc import Callable
 from agents.bus import Delivered, DeliveryError, Publisher
 from agents.worker.delivery import delivered
 from pipeline.codec import Codec
+from pipeline.crash_points import here
 from pipeline.identity import family_of_job
 from pipeline.messages.report import COMPLETED, FAILED, WorkerReport
 from pipeline.topology import Topology
@@ -43,6 +44,7 @@ class Reporter:
         while True:
             try:
                 await self.send(report)
+                here("worker.report-delivered")
                 return True
             except DeliveryError as error:
                 if error.refused and report.kind in (COMPLETED, FAILED) and len(report.result) > _SMALL:

@@ -14,6 +14,7 @@ from agents.worker.rack import Rack, UnderWay, release
 from agents.worker.reporting import Reporter
 from agents.worker.work import Assignment, Work, WorkResult
 from pipeline.containers.stop import Level
+from pipeline.crash_points import here
 from pipeline.holding.holdings import LEAVING, Verdict
 from pipeline.holding.results import as_json, by_reference
 from pipeline.messages.mark import mark_in
@@ -62,6 +63,7 @@ class Slot(Actor):
                 self._rack.ended(under_way)
 
     async def _run(self, under_way: UnderWay) -> None:
+        here("worker.taken")
         try:
             document = await self._documents.of(under_way.command)
         except UnreadableDocumentError as error:
@@ -76,6 +78,7 @@ class Slot(Actor):
             await self._refuse(under_way, mark_in(document))
         elif decision.verdict is Verdict.START:
             self._rack.begun(under_way, str(document.get("type")))
+            here("worker.begun")
             await self._attempt(under_way, document)
 
     async def _attempt(self, under_way: UnderWay, document: Mapping[str, Any]) -> None:
@@ -97,6 +100,7 @@ class Slot(Actor):
         places = await self._announced(under_way, document, result)
         if places is not None:
             kind = COMPLETED if result.completed else FAILED
+            here("worker.report-due")
             await self._deliver(
                 under_way, under_way.report(kind, as_json(by_reference(told, places if result.completed else {})))
             )
@@ -117,7 +121,9 @@ class Slot(Actor):
         if not products or self._announcer is None:
             return {}
         told = (*under_way.key, str(document.get("payload_hash")))
-        return await self._announcer.announce(products, *told, lambda: self._rack.is_ours(under_way))
+        places = await self._announcer.announce(products, *told, lambda: self._rack.is_ours(under_way))
+        here("worker.announced")
+        return places
 
     async def _worked(self, under_way: UnderWay, document: Mapping[str, Any], started: "_Started") -> WorkResult:
         assignment = Assignment(
@@ -153,6 +159,7 @@ class Slot(Actor):
     async def _hand_back(self, under_way: UnderWay, reason: str) -> None:
         if not self._rack.is_ours(under_way):
             return
+        here("worker.handing-back")
         log.info("job %s, attempt %d handed back: %s", *under_way.key, reason)
         await self._deliver(under_way, release(under_way, reason))
 

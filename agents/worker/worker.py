@@ -27,6 +27,7 @@ from agents.worker.work import Work
 from pipeline.containers.errors import EngineError
 from pipeline.containers.stop import Level
 from pipeline.containers.threads import in_thread
+from pipeline.crash_points import here
 from pipeline.holding.clock import BrokerClock
 from pipeline.holding.holdings import Holdings
 from pipeline.messages.report import HEARTBEAT, WorkerReport
@@ -104,6 +105,7 @@ class Worker:
 
     async def _prepare(self) -> None:
         orphans = await _until_done(self._work.reap, EngineError, "the engine")
+        here("worker.reaped")
         for job_id, attempt in orphans:
             log.warning("job %s, attempt %d: left by an earlier process, ended", job_id, attempt)
             self._holdings.found_orphan(job_id, attempt, now_ms())
@@ -111,11 +113,13 @@ class Worker:
         opened = _until_done(lambda: in_thread(self._ear.open), (KafkaException, TimeoutError), "Kafka")
         drain = await opened
         self._holdings.drain(drain.draining, drain.reason)
+        here("worker.listening")
         await _until_done(self._status.send, DeliveryError, "Kafka")
         await _until_done(self._introduce, DeliveryError, "Kafka")
 
     async def _introduce(self) -> None:
         """Say to each partition of the ledger who this is: what an earlier process of this worker held is lost."""
+        here("worker.introduced")
         hello = WorkerReport(HEARTBEAT, self._holdings.offer.holder)
         for partition in range(self._settings.topics.inbox_partitions):
             await self._reporter.send_to(partition, self._settings.worker.id, hello)

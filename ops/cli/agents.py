@@ -1,10 +1,13 @@
 """`jobstream orchestrator`, `gate`, `scheduler`, `worker`, `task-worker`, `sink`: one agent in the foreground."""
 
+import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ops.cli import exits
 from ops.cli.cluster import Engine
+from ops.cli.errors import CliError, say
 from ops.cli.session import settings
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ def orchestrator(
     """
     from agents.orchestrator.main import run
 
-    raise typer.Exit(run(settings(), gate=not no_gate))
+    raise typer.Exit(run(_settings(), gate=not no_gate))
 
 
 def gate() -> None:
@@ -35,7 +38,7 @@ def gate() -> None:
     """
     from agents.gate.main import run
 
-    raise typer.Exit(run(settings()))
+    raise typer.Exit(run(_settings()))
 
 
 def scheduler() -> None:
@@ -47,7 +50,7 @@ def scheduler() -> None:
     """
     from agents.scheduler.main import run
 
-    raise typer.Exit(run(settings()))
+    raise typer.Exit(run(_settings()))
 
 
 def worker(
@@ -72,7 +75,7 @@ def worker(
         "queues": tuple(queue) if queue else None,
     }
     given = {name: value for name, value in wanted.items() if value is not None}
-    raise typer.Exit(run(_with_worker(settings(), given)))
+    raise typer.Exit(run(_with_worker(_settings(), given)))
 
 
 def task_worker(
@@ -99,7 +102,7 @@ def task_worker(
         "functions": tuple(function) if function else None,
     }
     given = {name: value for name, value in wanted.items() if value is not None}
-    raise typer.Exit(run(_with_tasks(settings(), given)))
+    raise typer.Exit(run(_with_tasks(_settings(), given)))
 
 
 def sink() -> None:
@@ -111,7 +114,20 @@ def sink() -> None:
     """
     from agents.sink.main import run
 
-    raise typer.Exit(run(settings()))
+    raise typer.Exit(run(_settings()))
+
+
+def _settings() -> "Settings":
+    """Return the settings; arms the crash point that the environment asks for, if any."""
+    from pipeline import crash_points
+
+    try:
+        armed = crash_points.arm(os.environ)
+    except crash_points.UnknownPointError as error:
+        raise CliError(str(error), exits.USAGE) from error
+    if armed:
+        say(f"jobstream: this process is to end at a crash point: {armed}")
+    return settings()
 
 
 def _with_worker(known: "Settings", wanted: dict[str, Any]) -> "Settings":

@@ -27,6 +27,7 @@ from pipeline.containers.processes import TOKEN_VARIABLE, ProcessRecord, born, k
 from pipeline.containers.pump import Pump
 from pipeline.containers.spec import RunSpec
 from pipeline.containers.threads import in_thread
+from pipeline.crash_points import here
 
 #: What a command finds of the worker's environment, besides HOME, which is its working directory.
 INHERITED = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
@@ -99,11 +100,13 @@ class ProcessEngine(Engine):
             record.write(self._state_dir)
         except OSError as error:
             raise UnavailableError(f"the run can't be recorded in {self._state_dir}: {error.strerror}") from error
+        here("worker.run-recorded")
         try:
             process, pump = _spawn(spec, launch)
         except BaseException as error:
             record.remove(self._state_dir)
             raise self._as_engine_error(error, spec) from error
+        here("worker.process-started")
         started = replace(record, pid=process.pid, born=born(process.pid))
         with contextlib.suppress(OSError):
             # The token alone still finds the run.

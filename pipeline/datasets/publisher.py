@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from pipeline.crash_points import here
 from pipeline.datasets.enrichment import instant
 from pipeline.datasets.errors import DatasetError, PublishRefused
 from pipeline.datasets.extractors import Extractors
@@ -74,6 +75,7 @@ async def publish(
         await _in_thread(lambda: work.stage_all(recognised), on_cancel=publication.stop)
         if not await ask_permission():
             raise PublishRefused(f"job {marker.job_id}, attempt {attempt}: no permission to publish")
+        here("worker.permitted")
         await _in_thread(lambda: _commit(work, recognised[-1], begun))
     finally:
         await _in_thread(publication.close)

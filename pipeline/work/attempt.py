@@ -18,6 +18,7 @@ from pipeline.containers.output import Observer
 from pipeline.containers.spec import Labels, RunSpec
 from pipeline.containers.stop import Level, Stop
 from pipeline.containers.threads import in_thread
+from pipeline.crash_points import here
 from pipeline.processors import chain
 from pipeline.processors.processor import Processor, ProcessorError
 from pipeline.work import command as commands
@@ -86,6 +87,7 @@ async def run_attempt(
     except asyncio.CancelledError:
         await asyncio.wait({ending})
         raise
+    here("worker.directory-closed")
     if cancelled is not None:
         raise cancelled
     return result
@@ -127,6 +129,7 @@ class _Attempt:
             bringing = self._transfer(seams.prepare, directory, Category.INPUTS, self._document)
             conclusion.inputs.extend(await self._unless_stopped(bringing))
         go_on = await self._call_before(seams.pre, directory)
+        here("worker.files-written")
         if seams.announce is not None:
             await seams.announce(dict(conclusion.job_info))
         self._heed_stop()
@@ -134,8 +137,10 @@ class _Attempt:
             conclusion.skip_command()
             return
         conclusion.begin_command(datetime.now(UTC))
+        here("worker.started-said")
         watched = replace(spec, observer=self._observer)
         outcome = await self._place.engine.run(watched, self._stop, lambda pid: _write_pid(directory, pid))
+        here("worker.command-ended")
         await self._end_command(outcome, spec)
         if self._observer is not None:
             self._observer.ended()

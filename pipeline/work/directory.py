@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
+from pipeline.crash_points import here
 from pipeline.work import files
 from pipeline.work.errors import AttemptError, Category
 
@@ -86,6 +87,7 @@ class WorkRoot:
         try:
             self._open.mkdir(parents=True, exist_ok=True)
             files.write(made.entry, os.fsencode(path))
+            here("worker.directory-listed")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.mkdir()
         except OSError as error:
@@ -93,6 +95,7 @@ class WorkRoot:
                 with contextlib.suppress(OSError):
                     made.close()
             raise _unusable(path, error) from error
+        here("worker.directory-made")
         try:
             path.chmod(0o755)
             files.write(path / files.RUNNING, _now().encode())
