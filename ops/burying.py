@@ -65,7 +65,7 @@ class Undertaker:
         # one that came back keeps what it was called by at first
         own |= {name: value for name, value in letter.headers if name in own} if letter.again_of else {}
         others = [(name, value) for name, value in letter.headers if name not in own]
-        topic = self._topology.submit
+        topic = self._topology.submit_of(self._topology.principal_of(letter.topic))
         partition = letter.of_partition if 0 <= letter.of_partition < topic.partitions else 0
         sent = self._publisher.send(topic, letter.key or b"", letter.value, partition, [*others, *own.items()])
         done: Delivered = sent.result(DELIVERY_TIMEOUT + 5)
@@ -81,10 +81,8 @@ class Undertaker:
         """Say why a letter can't be sent again, None for one that can."""
         topology = self._topology
         match letter.topic:
-            case topology.submit.name if letter.value:
-                return None
-            case topology.submit.name:
-                return "it has no bytes that could be sent"
+            case name if name in {one.name for one in topology.submits()}:
+                return None if letter.value else "it has no bytes that could be sent"
             case topology.reports.name:
                 return (
                     "reports can't be sent again: the attempt that it speaks of has ended or gone to another worker "
@@ -114,9 +112,13 @@ class Undertaker:
         if source is None or not isinstance(message.body, Submitted):
             return f"; it is a {message.body.name.removeprefix('jobstream.')}"
         return (
-            f"; submission {message.body.submission_id} lies on {self._topology.submit.name}, partition "
+            f"; submission {message.body.submission_id} lies on {self._came_by(message)}, partition "
             f"{source.partition}, offset {source.offset}: submit that again under its id"
         )
+
+    def _came_by(self, message: Inbox) -> str:
+        known = message.principal if message.principal in self._topology.principals else None
+        return self._topology.submit_of(known).name
 
     def _note(self, letter: Letter, note: dict[str, Any]) -> None:
         sent = self._publisher.send(self._topology.dead_notes, letter.id, orjson.dumps(note), 0)

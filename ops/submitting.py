@@ -18,7 +18,7 @@ from pipeline.messages.inbox import Rejected, Submitted
 from pipeline.messages.trace import Trace
 from pipeline.settings import Settings
 from pipeline.statuses import Status
-from pipeline.topology import SUBMISSION_LIMIT, partition_of
+from pipeline.topology import SUBMISSION_LIMIT, Topic, partition_of
 
 #: s that the broker may take to store a submission
 DELIVERY_TIMEOUT = 15.0
@@ -39,10 +39,9 @@ class Submission:
     #: the sender's trace context, which its jobs carry on
     trace: Trace = field(default_factory=Trace)
 
-    @property
-    def family(self) -> str:
-        """The family that its jobs are of, where it brings no payload hash of its own."""
-        return family_of_payload(payload_hash(self.payload), type_of(self.job_type))
+    def family(self, principal: str | None = None) -> str:
+        """Return the family that its jobs are of, where it brings no payload hash of its own."""
+        return family_of_payload(payload_hash(self.payload), type_of(self.job_type), principal)
 
     def record(self) -> dict[str, Any]:
         """Return the record that the codec encodes."""
@@ -54,11 +53,17 @@ class Submission:
         }
 
 
+def submit_topic(settings: Settings) -> Topic:
+    """Return the topic that submissions of this process go to."""
+    return settings.topology.submit_of(settings.kafka.submit_as)
+
+
 class Submitter:
     """Produces submissions. Many may be under way: `send` returns at once with a future."""
 
     def __init__(self, settings: Settings, **client: Any) -> None:
         self._topology = settings.topology
+        self._topic = submit_topic(settings)
         self._codec = codec(settings)
         name = self._topology.name("jobstream-submitter")
         self._publisher = Publisher(settings, name, **client)
@@ -81,10 +86,9 @@ class Submitter:
                 f"the submission has {len(value) / 1024:.0f} KiB, at most {SUBMISSION_LIMIT // 1024} KiB are taken: "
                 "put large inputs where jobs can fetch them, and name their URLs"
             )
-        topic = self._topology.submit
-        partition = partition_of(submission.submission_id, topic.partitions)
+        partition = partition_of(submission.submission_id, self._topic.partitions)
         headers = [(name, text.encode()) for name, text in submission.trace.record().items()]
-        return self._publisher.send(topic, submission.submission_id, value, partition, headers)
+        return self._publisher.send(self._topic, submission.submission_id, value, partition, headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +122,10 @@ def await_taken(reader: FactReader, follower: Follower, submission_id: str, time
     return Taken(submission_id, facts)
 
 
-def known(reader: FactReader, submission: Submission) -> Taken | None:
+def known(reader: FactReader, submission: Submission, principal: str | None = None) -> Taken | None:
     """Return the jobs that a submission of this id and payload made before, each with its latest fact."""
     facts: dict[str, Fact] = {}
-    for fact in reader.of_family(submission.family):
+    for fact in reader.of_family(submission.family(principal)):
         if fact.submission_id == submission.submission_id and fact.seq > _seq(facts.get(fact.job_id)):
             facts[fact.job_id] = fact
     return Taken(submission.submission_id, facts) if facts else None

@@ -35,18 +35,18 @@ def payload_hash(payload: Mapping[str, Any]) -> str:
 
 
 def family_of_hash(hash_: str, principal: str | None = None) -> str:
-    """Return the family id of a payload hash; a principal scopes a hash that the caller chose."""
+    """Return the family id of a payload hash; a principal has families of its own, which nobody else can block."""
     return hashlib.sha256(f"{principal or ''}\0{hash_}".encode()).hexdigest()[:FAMILY_LENGTH]
 
 
-def family_of_payload(hash_: str, job_type: str) -> str:
+def family_of_payload(hash_: str, job_type: str, principal: str | None = None) -> str:
     """Return the family id of a computed payload hash; `job_type` is bare (`type_of`).
 
     Registered types (`job-NAME:VERSION`) have families of their own: their payloads hold parameters alone, and two
     types that take the same ones don't do the same. What such a name is follows from the submission itself, never from
     what is registered at the time: a redelivered submission is in the same family.
     """
-    return family_of_hash(f"{hash_}\0{job_type}" if is_registrable(job_type) else hash_)
+    return family_of_hash(f"{hash_}\0{job_type}" if is_registrable(job_type) else hash_, principal)
 
 
 def is_registrable(job_type: str) -> bool:

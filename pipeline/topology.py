@@ -16,6 +16,8 @@ KIB = 1024
 
 #: Queue names (design §3); a queue's name is part of its topic's name.
 QUEUE_NAME = re.compile(r"[a-z0-9._-]{1,80}")
+#: Names of principals that have a topic of their own for submissions; part of its name.
+PRINCIPAL_NAME = re.compile(r"[A-Za-z0-9._-]{1,80}")
 #: Topics beside those of the task queues, which are called alike.
 RESERVED_TASK_QUEUES = frozenset({"retry", "events"})
 
@@ -106,6 +108,7 @@ class Topology:
     task_queues: tuple[str, ...] = ("default",)
     task_partitions: int = 1
     replication: int = 1
+    principals: tuple[str, ...] = ()
 
     def name(self, base: str) -> str:
         """Return the full name of a topic, group or client id."""
@@ -116,6 +119,24 @@ class Topology:
         """The public API: submissions, in Avro or JSON."""
         # above the limit for submissions, so that what is too large is refused with its reason, not by the broker
         return self._topic("jobs.submit", self.submit_partitions, "any", "anyone", "submission", 7 * DAY_MS)
+
+    def submit_of(self, principal: str | None) -> Topic:
+        """Submissions that only this principal can write, so that they tell who sent them; None: `submit`."""
+        if principal is None:
+            return self.submit
+        return self._topic(
+            f"jobs.submit.{principal}", self.submit_partitions, "any", principal, "submission", 7 * DAY_MS
+        )
+
+    def submits(self) -> list[Topic]:
+        """Return all topics that submissions come by."""
+        return [self.submit, *(self.submit_of(principal) for principal in self.principals)]
+
+    def principal_of(self, topic: str) -> str | None:
+        """Return the principal whose submissions a topic takes, None for any other topic."""
+        start = self.name("jobs.submit.")
+        named = topic[len(start) :] if topic.startswith(start) else None
+        return named if named in self.principals else None
 
     @property
     def reports(self) -> Topic:
@@ -234,7 +255,7 @@ class Topology:
     def fixed(self) -> list[Topic]:
         """Return every topic but the run topics, which come with their queues."""
         return [
-            self.submit,
+            *self.submits(),
             self.reports,
             self.control,
             self.settings,

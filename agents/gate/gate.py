@@ -72,7 +72,7 @@ class Gate:
             Loop(
                 settings,
                 "submit",
-                [topology.submit.name],
+                [topic.name for topic in topology.submits()],
                 self._submissions.decide,
                 allowance=lambda: self._lag.allowance,
                 forwarded=self._lag.count,

@@ -1,4 +1,4 @@
-"""What becomes of a record on jobs.submit: jobs, a rejection, or a dead letter (design §3)."""
+"""What becomes of a record that submissions come by: jobs, a rejection, or a dead letter (design §3)."""
 
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
@@ -130,8 +130,10 @@ class Submissions:
         named = (said.get(SUBMISSION_HEADER) or b"") if LETTER_HEADER in said else b""
         submission_id = named.decode(errors="replace")
         named_so = submission_id if request.is_id(submission_id) else ""
+        # who may write to such a topic is the broker's business: its name tells who did
+        principal = self._topology.principal_of(record.topic)
         replay, trace = mark_of(record.headers), Trace.sent(record.headers, fields)
-        return Origin(record.topic, source, record.time, replay=replay, named=named_so, trace=trace)
+        return Origin(record.topic, source, record.time, principal, replay, named_so, trace)
 
     def _replace_pool(self) -> None:
         """Leave a creator that doesn't return behind, with its thread: threads can't be ended from outside."""

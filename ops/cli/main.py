@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ops.cli import (
+    acls,
     agents,
     audit,
     cluster,
@@ -86,6 +87,7 @@ for _noun in (
     tasks,
     topics,
     schemas,
+    acls,
     queues,
     workers,
     agents,

@@ -34,10 +34,11 @@ class SubmissionRun:
 
     def __init__(self, settings: Settings, submission: Submission, *, as_json: bool) -> None:
         self._submission = submission
+        self._principal = settings.kafka.submit_as
         self._as_json = as_json
         self._reader = FactReader(settings)
         # before anything is sent, so that its first fact can't be missed
-        self._follower = self._reader.follow([submission.family])
+        self._follower = self._reader.follow([submission.family(self._principal)])
         client: dict[str, Any] = {"message.timeout.ms": int(DELIVERY_TIMEOUT * 1000), "linger.ms": 0}
         self._submitter = Submitter(settings, **client)
 
@@ -54,7 +55,7 @@ class SubmissionRun:
 
         An id that the caller chose may have been sent before: its jobs are then found in the log.
         """
-        before = known(self._reader, self._submission) if known_id else None
+        before = known(self._reader, self._submission, self._principal) if known_id else None
         future = self._submitter.send(self._submission)
         try:
             future.result(DELIVERY_TIMEOUT + 5)

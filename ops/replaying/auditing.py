@@ -1,5 +1,7 @@
 """The audit over the log: which topics are read, in which order, and up to where what is missing is missing."""
 
+from collections.abc import Mapping
+
 from confluent_kafka import Message
 
 from agents.registry import codec
@@ -48,9 +50,11 @@ class _Auditing:
 
     def run(self) -> Findings:
         """Read all, and judge."""
-        submit = self._topology.submit
         # before the inbox is read: what was taken, and decided, by now must be found further on
-        taken = positions(self._settings, GATE_ID, submit, range(submit.partitions))
+        taken = [
+            (topic, positions(self._settings, GATE_ID, topic, range(topic.partitions)))
+            for topic in self._topology.submits()
+        ]
         done = decided(self._settings, range(self._topology.inbox_partitions))
         self._read_commands()
         self._read_dead_letters()
@@ -59,11 +63,16 @@ class _Auditing:
         if self._until is not None:
             self._findings.unjudged["whether submissions were taken: --to cuts off where they would be"] += 1
             return self._findings
-        for number, end in taken.items():
-            begins, last = self._bounds(submit, number)
-            for message in records(self._log, submit, number, begins, min(last, end), self._tell):
-                self._taken.judge(number, message.offset())
+        for topic, ends in taken:
+            self._judge_taken(topic, ends)
         return self._findings
+
+    def _judge_taken(self, topic: Topic, ends: Mapping[int, int]) -> None:
+        principal = self._topology.principal_of(topic.name)
+        for number, end in ends.items():
+            begins, last = self._bounds(topic, number)
+            for message in records(self._log, topic, number, begins, min(last, end), self._tell):
+                self._taken.judge(number, message.offset(), principal)
 
     def _partition(self, number: int, decided_to: int | None) -> None:
         inbox, events = self._topology.inbox, self._topology.events
@@ -124,7 +133,7 @@ class _Auditing:
                     partition, offset = int(headers["partition"]), int(headers["offset"])
                 except (KeyError, ValueError, AttributeError):
                     continue
-                if name == self._topology.submit.name:
-                    self._taken.buried(partition, offset)
+                if name in {one.name for one in self._topology.submits()}:
+                    self._taken.buried(partition, offset, self._topology.principal_of(name))
                 elif name == self._topology.inbox.name:
                     self._buried.setdefault(partition, []).append(offset)

@@ -46,11 +46,11 @@ def target(settings: Settings, name: str, *, force: bool) -> Topic:
     one that the submissions come from and that isn't forced.
     """
     topology = settings.topology
-    if name == topology.submit.name and not force:
+    if name in {topic.name for topic in topology.submits()} and not force:
         raise WrongTopicError(
             f"{name} is where they come from: this installation would take them once more; --force if that is wanted"
         )
-    own = {topic.name for topic in topology.fixed()} - {topology.submit.name}
+    own = {topic.name for topic in topology.fixed()} - {topic.name for topic in topology.submits()}
     if name in own or topology.queue_of(name) is not None:
         raise WrongTopicError(f"{name} takes no submissions")
     found = _described(settings, name)

@@ -69,7 +69,8 @@ class Causes:
                 if self._submitted.get(job_id) is None:
                     self._submitted.put(job_id, {"offset": offset, "time": time})
             if message.source is not None:
-                self._sources.put(source_key(message.source.partition, message.source.offset), {})
+                place = (message.source.partition, message.source.offset)
+                self._sources.put(source_key(*place, message.principal), {})
         if cause.kind == f"report/{reports.RELEASE}":
             self._released.put(f"{attempt_key(cause.jobs[0], cause.attempt)}/{cause.holder}", {})
 
@@ -94,9 +95,9 @@ class Causes:
         self.window = min(self.window, window)
 
 
-def source_key(partition: int, offset: int) -> str:
-    """Name a record of jobs.submit."""
-    return f"{partition}/{offset}"
+def source_key(partition: int, offset: int, principal: str | None) -> str:
+    """Name a record of jobs.submit, or of a principal's own topic."""
+    return f"{partition}/{offset}/{principal or ''}"
 
 
 def _place(offset: int) -> str:

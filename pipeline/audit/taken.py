@@ -12,13 +12,14 @@ class Taken:
         self._sources = Table(store, "source")
         self._findings = findings
 
-    def buried(self, partition: int, offset: int) -> None:
+    def buried(self, partition: int, offset: int, principal: str | None = None) -> None:
         """Say that a record went to the dead letters."""
-        self._sources.put(source_key(partition, offset), {})
+        self._sources.put(source_key(partition, offset, principal), {})
 
-    def judge(self, partition: int, offset: int) -> None:
-        """Judge a record that the gate has taken."""
+    def judge(self, partition: int, offset: int, principal: str | None = None) -> None:
+        """Judge a record of jobs.submit, or of a principal's own topic, that the gate has taken."""
         self._findings.judged[Check.TAKEN] += 1
-        if self._sources.get(source_key(partition, offset)) is None:
-            detail = f"the submission at {partition}/{offset} is neither in the inbox nor in the dead letters"
+        if self._sources.get(source_key(partition, offset, principal)) is None:
+            whose = f" of {principal}" if principal else ""
+            detail = f"the submission{whose} at {partition}/{offset} is neither in the inbox nor in the dead letters"
             self._findings.violation(Violation(Check.TAKEN, "", partition, offset, detail))

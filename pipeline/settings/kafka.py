@@ -25,6 +25,9 @@ class KafkaSettings(Section):
     user: str | None = Field(None, description="who this process is to the brokers")
     password: SecretStr | None = Field(None, description="the user's password; better in a file")
     password_file: Path | None = Field(None, description="file of the password, which only this process's user reads")
+    submit_as: str | None = Field(
+        None, description="of topics.principals: whose topic submissions go to; none: jobs.submit"
+    )
     client: dict[str, str] = Field(default_factory=dict, description="further librdkafka settings; they win")
     registry_url: str | None = Field(None, description="Confluent-compatible schema registry; none: single-object Avro")
     registry_timeout: float = Field(5.0, gt=0, description="seconds that a call to the registry may take")

@@ -5,8 +5,9 @@ import os
 import secrets
 from functools import lru_cache
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from pipeline.settings.embedded import EmbeddedSettings
@@ -62,6 +63,13 @@ class Settings(BaseSettings):
         file = TomlConfigSettingsSource(settings_cls, config)
         home = Path(os.environ.get("JOBSTREAM_HOME") or file.toml_data.get("home") or ".jobstream")
         return (init_settings, env_settings, file, TomlConfigSettingsSource(settings_cls, home / CLUSTER_FILE))
+
+    @model_validator(mode="after")
+    def _submits_as_somebody_known(self) -> Self:
+        name = self.kafka.submit_as
+        if name is not None and name not in self.topics.principals:
+            raise ValueError(f"kafka.submit_as: {name!r} is not among topics.principals")
+        return self
 
     @property
     def topology(self) -> Topology:

@@ -5,12 +5,18 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from pipeline.settings.section import Section
-from pipeline.topology import QUEUE_NAME, RESERVED_TASK_QUEUES
+from pipeline.topology import PRINCIPAL_NAME, QUEUE_NAME, RESERVED_TASK_QUEUES
 
 
 def _task_queue(name: str) -> str:
     if not QUEUE_NAME.fullmatch(name) or name in RESERVED_TASK_QUEUES:
         raise ValueError(f"{name!r} can't be a task queue: {QUEUE_NAME.pattern}, not {', '.join(RESERVED_TASK_QUEUES)}")
+    return name
+
+
+def _principal(name: str) -> str:
+    if not PRINCIPAL_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} can't name a topic: {PRINCIPAL_NAME.pattern}")
     return name
 
 
@@ -26,5 +32,8 @@ class TopicSettings(Section):
     )
     task_partitions: int = Field(
         1, ge=1, le=1000, description="of each tasks.<queue>: 1 with share groups, else as many as run tasks at once"
+    )
+    principals: tuple[Annotated[str, AfterValidator(_principal)], ...] = Field(
+        (), description="who submits by a topic of their own, `jobs.submit.<principal>`, and is known by that"
     )
     replication: int = Field(1, ge=1, le=9, description="copies of each partition")

@@ -42,21 +42,30 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """What a submission is called: its id, its payload hash, its family, its mark if it was sent again; its trace."""
+    """What a submission is called: its id, hash and family; its mark if it was sent again, its sender, its trace."""
 
     submission_id: str
     payload_hash: str
     family: str
     replay: str = ""
+    principal: str | None = None
     trace: Trace = field(default_factory=Trace)
 
     @classmethod
     def of(cls, submission: Submission, origin: Origin) -> "Naming":
-        """Name a submission; a hash that its sender chose counts within that sender's own jobs (design §2)."""
+        """Name a submission; where its sender is known, its hash counts within that sender's own jobs (design §2)."""
         own = submission.payload_hash
         hash_ = own or payload_hash(submission.payload)
-        family = family_of_hash(hash_, origin.principal) if own else family_of_payload(hash_, submission.type)
-        return cls(submission.submission_id or origin.submission_id, hash_, family, origin.replay, origin.trace)
+        sender = origin.principal
+        family = family_of_hash(hash_, sender) if own else family_of_payload(hash_, submission.type, sender)
+        return cls(submission.submission_id or origin.submission_id, hash_, family, origin.replay, sender, origin.trace)
+
+
+def submitter(principal: str | None, username: str | None) -> dict[str, Any]:
+    """Return who sent a submission, as its jobs say: a name that the broker vouches for, or one that it gave itself."""
+    if principal is not None:
+        return {"name": principal, "verified": True}
+    return {**({"name": username} if username else {}), "verified": False}
 
 
 def jobs_of(submission: Submission, creators: Iterable[Creator], origin: Origin, gap: int) -> Inbox:
@@ -146,6 +155,7 @@ def _body(
         },
     }
     optional = {
+        "submitter": submitter(naming.principal, made.username or submission.username),
         "tag": made.tag or submission.first_tag,
         "tags": submission.tags,
         "username": made.username or submission.username,

@@ -8,7 +8,7 @@ import orjson
 from pipeline.identity import family_of_hash, family_of_payload, job_id, payload_hash, type_of
 from pipeline.messages import mark, trace
 from pipeline.messages.inbox import Inbox, Rejected
-from pipeline.submission.jobs import Origin
+from pipeline.submission.jobs import Origin, submitter
 from pipeline.submission.request import is_id
 
 #: Characters of an error, a name and (as JSON) a payload that a rejection carries.
@@ -31,9 +31,9 @@ def rejected(record: Mapping[str, Any], error: str, origin: Origin) -> Inbox:
     family = (
         family_of_hash(own, origin.principal)
         if own
-        else family_of_payload(hash_, type_of(job_type))
+        else family_of_payload(hash_, type_of(job_type), origin.principal)
         if hash_
-        else family_of_hash(submission_id)
+        else family_of_hash(submission_id, origin.principal)
     )
     identity = job_id(family, submission_id, hash_, "", "")
     job: dict[str, Any] = {
@@ -43,6 +43,7 @@ def rejected(record: Mapping[str, Any], error: str, origin: Origin) -> Inbox:
         "priority": 0,
         "params": payload if payload is not None and _length(payload) <= _MAX_PARAMS else {},
         "localize_urls": [],
+        "submitter": submitter(origin.principal, _text(record, "username")),
         "job_info": {
             "id": identity,
             "job_queue": _text(record, "job_queue") or "unknown",

@@ -2,17 +2,20 @@
 
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ops.embedded.kafka import EmbeddedKafka
 from ops.embedded.ports import LOOPBACK
+from pipeline.rights import Role
 from pipeline.settings import KafkaSettings
 from tests.certificates import Authority
 
 #: the user that may do all: makes topics and hands out rights
 ADMIN = "admin"
+#: users that submit by topics of their own
+ALICE, BOB = "alice", "bob"
 _BROKER = "broker"
 
 _SECURED = """
@@ -36,12 +39,16 @@ super.users=User:admin;User:broker;User:CN=broker
 
 
 class SecuredKafka(EmbeddedKafka):
-    """`users` may log in, and may do nothing until they get rights; `kafka(user)` are a client's settings."""
+    """Each role's name and ALICE and BOB may log in, and may do nothing until they get rights.
 
-    def __init__(self, home: Path, users: Iterable[str], **options: Any) -> None:
+    `kafka(user)` are a client's settings.
+    """
+
+    def __init__(self, home: Path, **options: Any) -> None:
         super().__init__(home, **options)
         self.authority = Authority(home / "certificates")
-        self._passwords = {user: secrets.token_hex(8) for user in (ADMIN, _BROKER, *users)}
+        users = (ADMIN, _BROKER, ALICE, BOB, *(role.value for role in Role))
+        self._passwords = {user: secrets.token_hex(8) for user in users}
         certificate, key = self.authority.certify(_BROKER)
         self._keystore = home / "certificates" / "keystore.pem"
         self._keystore.write_bytes(key.read_bytes() + certificate.read_bytes())

@@ -1,24 +1,31 @@
-"""Clients of a broker with TLS and passwords: who is who they say is let in, nobody else, and nobody in clear."""
+"""Clients of a broker with TLS and passwords: who is who they say is let in, and may do what the role needs."""
 
-from collections.abc import Iterator
+import os
 from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaException, Producer
+from typer.testing import CliRunner
 
-from agents import admin
+from agents import acls, admin
 from agents.bus import Publisher, client_config, consumer, read_to_end
-from pipeline.settings import KafkaSettings, Settings
+from ops.cli.main import app
+from pipeline.rights import Operation, Resource, Right, Role, rights_of
+from pipeline.settings import KafkaSettings, Settings, TopicSettings
+from pipeline.topology import UNUSED_GROUP
 from tests.certificates import Authority
-from tests.integration.secured_kafka import ADMIN, SecuredKafka
+from tests.integration import rights_trial
+from tests.integration.rights_trial import BEGIN, DOCUMENT, END, Column
+from tests.integration.secured_kafka import ADMIN, ALICE, SecuredKafka
+from tests.waiting import until
+
+#: topics and rights of these tests' own
+PREFIX = "tried-"
 
 
-@pytest.fixture(scope="module")
-def broker(servers_home: Path) -> Iterator[SecuredKafka]:
-    server = SecuredKafka(servers_home / "secured", [])
-    server.start()
-    yield server
-    server.wipe()
+@pytest.fixture
+def broker(secured_broker: SecuredKafka) -> SecuredKafka:
+    return secured_broker
 
 
 def reaches(kafka: KafkaSettings) -> bool:
@@ -31,7 +38,7 @@ def reaches(kafka: KafkaSettings) -> bool:
 
 
 def test_records_go_and_come_over_tls(broker: SecuredKafka, tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, kafka=broker.kafka(ADMIN))
+    settings = Settings(home=tmp_path, kafka=broker.kafka(ADMIN), topics=TopicSettings(prefix="plain-"))
     admin.apply(settings)
     publisher = Publisher(settings, "test")
     publisher.send(settings.topology.view, "key", b"value", 0).result(20)
@@ -58,3 +65,95 @@ def test_a_broker_whose_certificate_is_of_another_authority_is_not_believed(
 ) -> None:
     other = Authority(tmp_path, "another authority")
     assert not reaches(broker.kafka(ADMIN).model_copy(update={"ca_file": other.file}))
+
+
+def settings_of(broker: SecuredKafka, user: str) -> Settings:
+    principals = {"prefix": PREFIX, "principals": (ALICE,)}
+    return Settings(kafka=broker.kafka(user), topics=TopicSettings(**principals), token_key="key")
+
+
+def jobstream(broker: SecuredKafka, monkeypatch: pytest.MonkeyPatch, *words: str) -> str:
+    for name, value in settings_of(broker, ADMIN).environment().items():
+        monkeypatch.setenv(name, value)
+    done = CliRunner().invoke(app, list(words), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_rights_are_given_once_and_only_what_is_asked_for(
+    broker: SecuredKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = jobstream(broker, monkeypatch, "acls", "apply", "--dry-run").splitlines()
+    given = jobstream(broker, monkeypatch, "acls", "apply").splitlines()
+    assert planned[:-1] == given[:-1]
+    assert len(given) > 100
+    assert jobstream(broker, monkeypatch, "acls", "apply").startswith("0 given, 0 taken away")
+
+
+def test_rights_beyond_the_table_are_taken_away_where_that_is_asked_for(
+    broker: SecuredKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobstream(broker, monkeypatch, "acls", "apply")
+    beyond = acls.Grant(f"User:{Role.WORKER}", Right(Resource.TOPIC, f"{PREFIX}jobs.events", Operation.WRITE))
+    acls.create(settings_of(broker, ADMIN), [beyond])
+    assert "1 beyond the table" in jobstream(broker, monkeypatch, "acls", "apply")
+    pruned = jobstream(broker, monkeypatch, "acls", "apply", "--prune").splitlines()
+    assert pruned[0] == "- User:worker  allow write  topic tried-jobs.events"
+    until(lambda: acls.compare(settings_of(broker, ADMIN), [beyond]).missing, what="the right to be gone")
+
+
+@pytest.fixture(scope="module")
+def outcomes(secured_broker: SecuredKafka) -> dict[str, dict[str, bool]]:
+    """What came of every operation that every role tried on the broker."""
+    administrator = settings_of(secured_broker, ADMIN)
+    rights_trial.prepare(administrator)
+    topology = administrator.topology
+    rights = {f"User:{role}": rights_of(role, topology) for role in Role}
+    rights |= {f"User:{ALICE}": rights_of(Role.PRODUCER, topology, principal=ALICE)}
+    # else a refusal of the client's group hides whether it may read
+    anybody = {"User:*": [Right(Resource.GROUP, topology.name(UNUSED_GROUP), Operation.DESCRIBE)]}
+    acls.create(administrator, acls.grants(rights | anybody))
+    columns = [Column(role.value, settings_of(secured_broker, role)) for role in Role]
+    columns.insert(1, Column(f"producer {ALICE}", settings_of(secured_broker, ALICE)))
+    return rights_trial.tried(columns)
+
+
+def test_the_documented_table_is_what_the_broker_allows_and_refuses(outcomes: dict[str, dict[str, bool]]) -> None:
+    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
+    written, _, after = rest.partition(END)
+    found = rights_trial.table(outcomes)
+    if os.environ.get("JOBSTREAM_TEST_WRITE"):
+        DOCUMENT.write_text(f"{before}{BEGIN}\n{found}\n{END}{after}")
+    else:
+        assert written.strip() == found, "JOBSTREAM_TEST_WRITE=1 and this test bring it up to date"
+
+
+def test_a_worker_writes_no_facts_no_inbox_and_nothing_of_other_roles(outcomes: dict[str, dict[str, bool]]) -> None:
+    allowed = {operation for operation, by_role in outcomes.items() if by_role["worker"]}
+    assert {one for one in allowed if not one.startswith("read ")} == {
+        "write jobs.reports",
+        "write workers.status",
+        "write jobs.logs",
+        "write datasets.published",
+    }
+
+
+@pytest.mark.parametrize(("who", "topic"), [("producer", "jobs.submit"), (f"producer {ALICE}", f"jobs.submit.{ALICE}")])
+def test_a_producer_can_only_submit(outcomes: dict[str, dict[str, bool]], who: str, topic: str) -> None:
+    assert [operation for operation, by_role in outcomes.items() if by_role[who]] == [f"write {topic}"]
+
+
+def test_nobody_but_the_ledger_writes_facts(outcomes: dict[str, dict[str, bool]]) -> None:
+    assert [who for who, allowed in outcomes["write jobs.events"].items() if allowed] == [Role.ORCHESTRATOR]
+
+
+def test_each_right_of_the_table_in_code_is_one_that_the_broker_gives(
+    broker: SecuredKafka, outcomes: dict[str, dict[str, bool]]
+) -> None:
+    topology = settings_of(broker, ADMIN).topology
+    for name, topic in rights_trial.topics(topology):
+        for role in Role:
+            rights = rights_of(role, topology)
+            for operation in (Operation.READ, Operation.WRITE):
+                wanted = any(right.covers(Resource.TOPIC, topic.name, operation) for right in rights)
+                assert outcomes[f"{operation} {name}"][role] is wanted, f"{role} {operation} {name}"

@@ -83,13 +83,40 @@ def test_where_one_creator_fails_no_job_is_made() -> None:
         submitted(submission(), (creator("good"), Creator("bad", ("q",), fails)))
 
 
+def sent_by(principal: str | None) -> Origin:
+    return Origin("any", ORIGIN.source, 0, principal)
+
+
 def test_a_hash_of_the_caller_wins_and_counts_within_its_principal() -> None:
     message, content = submitted(submission(payload_hash="mine"))
     assert content.payload_hash == "mine"
     assert message.family == identity.family_of_hash("mine")
-    alice = Origin("jobs.submit", ORIGIN.source, 0, "alice")
-    assert submitted(submission(payload_hash="mine"), origin=alice)[0].family != message.family
-    assert submitted(submission(), origin=alice)[0].family == submitted(submission())[0].family
+    assert submitted(submission(payload_hash="mine"), origin=sent_by("alice"))[0].family != message.family
+
+
+@pytest.mark.parametrize("own", [{}, {"payload_hash": "mine"}, {"job_type": "job-x:v1"}])
+def test_no_hash_of_one_principal_is_in_a_family_of_another(own: dict[str, Any]) -> None:
+    families = {submitted(submission(**own), origin=sent_by(name))[0].family for name in (None, "alice", "bob")}
+    assert len(families) == 3
+
+
+def test_a_rejected_submission_is_in_no_family_of_another_principal() -> None:
+    broken = [{}, {"submission_id": "chosen"}, {"payload": {"a": 1}}, {"payload_hash": "mine"}]
+    for record in broken:
+        families = {rejected(record, "broken", sent_by(name)).family for name in (None, "alice", "bob")}
+        assert len(families) == 3, record
+
+
+def test_a_job_says_who_sent_it_and_whether_the_broker_vouches_for_that() -> None:
+    def said(origin: Origin, **own: Any) -> Any:
+        return orjson.loads(submitted(submission(**own), origin=origin)[1].jobs[0].body)["submitter"]
+
+    assert said(sent_by("alice"), username="bob") == {"name": "alice", "verified": True}
+    assert said(sent_by(None), username="bob") == {"name": "bob", "verified": False}
+    assert said(sent_by(None)) == {"verified": False}
+    refused = rejected({"username": "bob"}, "broken", sent_by("alice")).body
+    assert isinstance(refused, Rejected)
+    assert orjson.loads(refused.body)["submitter"] == {"name": "alice", "verified": True}
 
 
 def test_the_body_has_the_fields_that_the_worker_reads() -> None:
@@ -118,6 +145,7 @@ def test_the_body_has_the_fields_that_the_worker_reads() -> None:
         "tag": "t",
         "tags": ["t", "u"],
         "username": "ops",
+        "submitter": {"name": "ops", "verified": False},
         "params": {"a": 1},
         "localize_urls": [],
         "context": {"k": 1},
