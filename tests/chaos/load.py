@@ -49,6 +49,8 @@ KINDS = {
     "garbage": 1,
     "bad-fact": 1,
 }
+#: Cases that may be open until no more are sent: what waits for long shows nothing.
+MOST_OPEN = 60
 #: s that the broker may take to store a record
 STORED = 120.0
 _TYPE = "chaos"
@@ -156,10 +158,17 @@ class Load:
     def _run(self) -> None:
         try:
             while not self._ended.wait(self._pace):
-                self._send(self._kind())
                 self.attend()
+                kind = self._kind()
+                # what a point needs comes all the same, now and then
+                if len(self._open) < MOST_OPEN or (self._turn % 10 == 1 and self._wants(kind)):
+                    self._send(kind)
         except BaseException as error:
             self.failure = error
+
+    def _wants(self, kind: str) -> bool:
+        with self._lock:
+            return self._wanted[kind] > 0
 
     def _kind(self) -> str:
         self._turn += 1

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from pipeline.crash_points import ACTIONS, POINTS
 
-#: Lanes by the agents that their deaths are shared out to.
+#: Points by the lanes that their deaths are shared out to.
 LANES = {
     "gate": ("gate",),
-    "ledger": ("orchestrator-1", "orchestrator-2"),
+    # one at a time: a ledger of which both halves die as soon as they work gets nothing done
+    "ledger": ("orchestrator",),
     "scheduler": ("scheduler",),
     "worker": ("worker-1", "worker-2"),
     "sink": ("sink",),
