@@ -118,4 +118,5 @@ def rules(settings: Settings) -> Rules:
         claim_retry_ms=own.claim_retry_ms,
         slow_partition_ms=own.slow_partition_ms,
         priority_step_ms=own.priority_step_ms,
+        rest_max_ms=own.rest_max_ms,
     )

@@ -13,4 +13,5 @@ class SchedulerSettings(Section):
     claim_retry_ms: int = Field(10_000, ge=500, description="ms until an unanswered claim is sent again")
     slow_partition_ms: int = Field(2000, ge=100, description="no more claims for a partition with one this old")
     priority_step_ms: int = Field(3_600_000, ge=0, description="ms of waiting that one priority is worth")
+    rest_max_ms: int = Field(60_000, ge=1000, description="ms that a worker rests at most which keeps losing its jobs")
     view_ms: int = Field(2000, ge=100, description="ms between two writes of the view")

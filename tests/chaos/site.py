@@ -33,7 +33,7 @@ SECTIONS: Mapping[str, Mapping[str, Any]] = {
         "window_ms": 3_600_000,
     },
     "gate": {"session_ms": 6000},
-    "scheduler": {"session_ms": 6000, "silence_ms": 3000, "claim_retry_ms": 3000, "view_ms": 500},
+    "scheduler": {"session_ms": 6000, "silence_ms": 3000, "claim_retry_ms": 3000, "view_ms": 500, "rest_max_ms": 1000},
     "worker": {
         "heartbeat_ms": 1500,
         "status_ms": 500,
