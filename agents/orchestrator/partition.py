@@ -34,7 +34,7 @@ class Record:
     offset: int
     timestamp: int
     key: bytes | None
-    value: bytes
+    value: bytes | None
 
 
 @dataclass(slots=True)
@@ -257,7 +257,7 @@ class Partition:
 
     def _set_policy(self, batch: _Batch, message: PolicySet, at: At) -> None:
         try:
-            self.clock.policy = Policy.of(message.policy)
+            self.clock.follow(Policy.of(message.policy))
         except (ValueError, TypeError, AttributeError) as error:
             log.error("a policy can't be read", partition=at.partition, offset=at.offset, error=str(error))
             return

@@ -65,6 +65,20 @@ class Clock:
         """How many jobs are unfinished."""
         return len(self._timers)
 
+    def follow(self, policy: Policy) -> None:
+        """Go by another policy, for what waits and runs already too."""
+        before, self.policy = self.policy, policy
+        for job_id, timer in self._timers.items():
+            if timer.kind == timers.REPUBLISH:
+                due = timer.base - _republished_after(job_id, before) + _republished_after(job_id, policy)
+            elif timer.kind == timers.LIMIT:
+                due = timer.base - before.hard_limit_grace_ms + policy.hard_limit_grace_ms
+            else:
+                continue
+            if due != timer.base:
+                timer.base = timer.due = due
+                self._push(job_id, timer)
+
     def sync(self, family: Family) -> None:
         """Take over a family's state after a decision, or at recovery."""
         known = self._families.pop(family.id, ())
@@ -119,15 +133,17 @@ class Clock:
             timer.base = timer.due = due
             timer.kind = kind
             if kind:
-                heapq.heappush(self._slow if kind == timers.REPUBLISH else self._heap, (due, job_id, job.attempt))
+                self._push(job_id, timer)
+
+    def _push(self, job_id: str, timer: Timer) -> None:
+        heap = self._slow if timer.kind == timers.REPUBLISH else self._heap
+        heapq.heappush(heap, (timer.due, job_id, timer.attempt))
 
     def _next(self, job_id: str, job: Job) -> tuple[int, str]:
         if job.phase is Phase.BACKOFF:
             return job.due, timers.RETRY
         if job.phase is Phase.WAITING:
-            # spread by hash, so that what was submitted together isn't written again together
-            spread = zlib.crc32(job_id.encode()) % self.policy.republish_ms
-            return job.since + self.policy.republish_ms + spread, timers.REPUBLISH
+            return job.since + _republished_after(job_id, self.policy), timers.REPUBLISH
         if job.status is Status.STARTED and job.time_limit is not None:
             return job.started_at + job.time_limit * 1000 + self.policy.hard_limit_grace_ms, timers.LIMIT
         return 0, ""
@@ -193,3 +209,9 @@ class Clock:
     def _is_superseded(self, holder: str) -> bool:
         """Of one worker id only the newest holder counts: an older process is gone (design §2)."""
         return is_newer(self._newest.get(worker_of(holder), holder), holder)
+
+
+def _republished_after(job_id: str, policy: Policy) -> int:
+    """Return the ms that a job waits until its run record is written again, the first time."""
+    # spread by hash, so that what was submitted together isn't written again together
+    return policy.republish_ms + zlib.crc32(job_id.encode()) % policy.republish_ms

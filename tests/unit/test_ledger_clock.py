@@ -1,5 +1,7 @@
 """Time in the log: which ticks count, which leases end, what falls due (design §4)."""
 
+from dataclasses import replace
+
 import pytest
 
 from pipeline.ledger.clock import LATE_INTERVALS, MAX_REPUBLISHED, Clock
@@ -162,3 +164,15 @@ def test_a_holder_whose_start_is_no_number_is_the_oldest_and_no_error(time: Tick
     time.beat(holder=HOLDER)
     time.hold()
     assert time.tick() == []
+
+
+def test_another_policy_counts_for_what_waits_and_runs_already(time: Ticking) -> None:
+    time.put("f-1", phase=Phase.WAITING)
+    time.hold("g-1", time_limit=1, started_at=time.now)
+    time.clock.follow(replace(POLICY, republish_ms=500, hard_limit_grace_ms=0))
+    found = []
+    for _ in range(14):
+        time.beat("g-1")
+        found += [(due.kind, due.job_id) for due in time.tick()]
+    assert set(found) == {("republish", "f-1"), ("limit", "g-1")}
+    assert found.count(("republish", "f-1")) <= 2
