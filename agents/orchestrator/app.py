@@ -218,7 +218,7 @@ async def _batches(stream: faust.StreamT[bytes]) -> AsyncIterator[list[faust.Eve
 
 def _record(event: faust.EventT[bytes]) -> Record:
     message = event.message
-    return Record(message.offset, round(message.timestamp * 1000), message.key, message.value or b"")
+    return Record(message.offset, round(message.timestamp * 1000), message.key, message.value)
 
 
 def policy_of(settings: Settings) -> Policy:

@@ -114,7 +114,9 @@ class Outputs:
         value = self._codec.encode("report", report.record())
         return Output(self._topology.reports, b"", value, partition)
 
-    def dead(self, topic: str, partition: int, offset: int, key: bytes | None, value: bytes, reason: str) -> Output:
+    def dead(
+        self, topic: str, partition: int, offset: int, key: bytes | None, value: bytes | None, reason: str
+    ) -> Output:
         """Return the dead letter of a record that can't be handled: its bytes, and where and why in the headers."""
         told = {"topic": topic, "partition": partition, "offset": offset, "reason": reason[:1000]}
         headers = [(name, str(text).encode()) for name, text in told.items()]
@@ -146,7 +148,8 @@ class Outputs:
     def _is_its_own_fault(self, output: Output, refusal: DeliveryError) -> bool:
         if refusal.code in _NO_TOPIC:
             return self._topology.queue_of(output.topic.name) is not None
-        return refusal.code in _TOO_LARGE and output.topic != self._topology.events
+        # of what not even jobs.dead takes nothing would be left
+        return refusal.code in _TOO_LARGE and output.topic not in (self._topology.events, self._topology.dead)
 
     async def back(self, rows: list[Row]) -> None:
         """Write the changelog records of rows and await them; raises DeliveryError where one was not delivered."""

@@ -8,12 +8,13 @@ import pytest
 from confluent_kafka import KafkaError
 
 from agents.orchestrator.outputs import RefusedError
+from agents.orchestrator.partition import Record
 from pipeline.codec import Codec
 from pipeline.identity import family_of_job
 from pipeline.messages.inbox import Claim, OutputRefused, Report
 from pipeline.shortening import fitted
 from tests.unit.ledger_support import Ledger
-from tests.unit.partition_support import HOLDER, TOPOLOGY, Owner
+from tests.unit.partition_support import HOLDER, START, TOPOLOGY, Owner
 
 EVENTS, RUN, COMMANDS = TOPOLOGY.events.name, TOPOLOGY.run("q").name, TOPOLOGY.commands.name
 FACT_BYTES = 700 * 1024
@@ -52,6 +53,17 @@ def test_a_command_that_may_not_be_written_stops_the_partition(owner: Owner) -> 
     _refusing(owner, COMMANDS, KafkaError.TOPIC_AUTHORIZATION_FAILED)
     with pytest.raises(RefusedError):
         owner.send(family_of_job(job), Claim(job, 1, "q", HOLDER, "c"))
+
+
+@pytest.mark.parametrize("value", [b"", None, b"\xc3\x01rubbish"])
+def test_a_record_that_is_no_message_is_a_dead_letter_as_it_came_and_stops_the_partition_where_that_is_refused(
+    owner: Owner, value: bytes | None
+) -> None:
+    owner.apply([Record(0, START, b"k", value)])
+    assert [letter for _, letter, _ in owner.publisher.records[TOPOLOGY.dead.name]] == [value]
+    _refusing(owner, TOPOLOGY.dead.name, KafkaError.MSG_SIZE_TOO_LARGE)
+    with pytest.raises(RefusedError, match=TOPOLOGY.dead.name):
+        owner.apply([Record(1, START, b"k", value)])
 
 
 @pytest.mark.parametrize("code", [KafkaError.MSG_SIZE_TOO_LARGE, KafkaError._UNKNOWN_TOPIC, KafkaError.TOPIC_EXCEPTION])
