@@ -14,6 +14,7 @@ from confluent_kafka.admin import (
     ClusterMetadata,
     ConfigEntry,
     ConfigResource,
+    NewPartitions,
     NewTopic,
     ResourceType,
 )
@@ -95,6 +96,8 @@ def apply(settings: Settings) -> list[tuple[str, str]]:
     states = describe(settings, admin)
     check(states)
     missing = [state.topic for state in states if state.partitions is None]
+    if settings.topology.inbox_generation > 1 and settings.topology.inbox in missing:
+        raise TopicError(f"{settings.topology.inbox.name} is not there: only `jobstream ledger move` makes it")
     changed = [state for state in states if state.differing]
     _create(admin, missing, settings.topology.replication)
     _alter(admin, changed)
@@ -168,6 +171,17 @@ def remake(settings: Settings, topics: Sequence[Topic]) -> dict[str, str]:
     _create(admin, list(topics), settings.topology.replication)
     await_leaders(admin, topics)
     return topic_ids(settings, [topic.name for topic in topics])
+
+
+def grow(settings: Settings, topics: Sequence[Topic]) -> None:
+    """Give topics that have fewer partitions as many as they should have; raises like `remake`."""
+    admin = client(settings)
+    there = _partitions(admin)
+    asked = [NewPartitions(one.name, one.partitions) for one in topics if there[one.name] < one.partitions]
+    if asked:
+        for future in admin.create_partitions(asked, request_timeout=CALL_TIMEOUT).values():
+            result(future)
+    await_leaders(admin, topics)
 
 
 def delete(settings: Settings, topics: Sequence[Topic], admin: AdminClient | None = None) -> None:

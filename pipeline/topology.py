@@ -103,6 +103,8 @@ class Topology:
 
     prefix: str = ""
     inbox_partitions: int = 8
+    inbox_generation: int = 1
+    fact_partitions: int | None = None
     submit_partitions: int = 8
     commands_partitions: int = 4
     task_queues: tuple[str, ...] = ("default",)
@@ -113,6 +115,16 @@ class Topology:
     def name(self, base: str) -> str:
         """Return the full name of a topic, group or client id."""
         return f"{self.prefix}{base}"
+
+    @property
+    def ledger_id(self) -> str:
+        """What the ledger's app and group are called, without the prefix: each generation of the inbox has its own."""
+        return ORCHESTRATOR_ID + self._generation
+
+    @property
+    def facts(self) -> int:
+        """The number of partitions of what others read; it stays when the inbox gets more."""
+        return self.fact_partitions or self.inbox_partitions
 
     @property
     def submit(self) -> Topic:
@@ -159,7 +171,12 @@ class Topology:
     def inbox(self) -> Topic:
         """The one topic that the ledger reads, in one total order per family."""
         return self._topic(
-            "jobs.inbox", self.inbox_partitions, "family", "gate, scheduler, orchestrator", "inbox", 30 * DAY_MS
+            f"jobs.inbox{self._generation}",
+            self.inbox_partitions,
+            "family",
+            "gate, scheduler, orchestrator",
+            "inbox",
+            30 * DAY_MS,
         )
 
     def run(self, queue: str) -> Topic:
@@ -186,14 +203,12 @@ class Topology:
     @property
     def events(self) -> Topic:
         """Facts: what sinks, rules and users read."""
-        return self._topic("jobs.events", self.inbox_partitions, "family", "ledger", "fact", 90 * DAY_MS)
+        return self._topic("jobs.events", self.facts, "family", "ledger", "fact", 90 * DAY_MS)
 
     @property
     def datasets(self) -> Topic:
         """Each dataset that was published, in the order of its id."""
-        return self._topic(
-            "datasets.published", self.inbox_partitions, "dataset id", "workers, ingest", "dataset", 90 * DAY_MS
-        )
+        return self._topic("datasets.published", self.facts, "dataset id", "workers, ingest", "dataset", 90 * DAY_MS)
 
     @property
     def dead(self) -> Topic:
@@ -211,7 +226,7 @@ class Topology:
         """What running jobs print, in chunks; partitioned by family, so that an attempt's chunks stay in order."""
         return self._topic(
             "jobs.logs",
-            self.inbox_partitions,
+            self.facts,
             "job_id/attempt",
             "workers",
             "log",
@@ -234,13 +249,13 @@ class Topology:
     @property
     def task_events(self) -> Topic:
         """What happened to tasks."""
-        return self._topic("tasks.events", self.inbox_partitions, "task id", "task workers", "task_fact", 90 * DAY_MS)
+        return self._topic("tasks.events", self.facts, "task id", "task workers", "task_fact", 90 * DAY_MS)
 
     def changelogs(self) -> list[Topic]:
         """Return the changelog topics of the ledger's tables."""
         return [
             self._topic(
-                f"{ORCHESTRATOR_ID}-{table}-changelog",
+                f"{self.ledger_id}-{table}-changelog",
                 self.inbox_partitions,
                 "table key",
                 "ledger",
@@ -280,8 +295,16 @@ class Topology:
         return [*named, (f"{self.name('jobs.run')}-value", "run")]
 
     def inbox_partition(self, family: str) -> int:
-        """Return the partition of a family in the inbox, reports, control and events."""
+        """Return the partition of a family in the inbox, reports and control."""
         return partition_of(family, self.inbox_partitions)
+
+    def fact_partition(self, inbox_partition: int) -> int:
+        """Return the partition of jobs.events and jobs.logs for what belongs to a partition of the inbox.
+
+        All facts of a family are in one, whichever generation of the inbox they came from: the inbox's number of
+        partitions is a multiple of theirs.
+        """
+        return inbox_partition % self.facts
 
     def job_partition(self, job_id: str) -> int:
         """Return the inbox partition that a job id names."""
@@ -295,6 +318,10 @@ class Topology:
         """Return the queue whose run topic this is, None for any other topic."""
         start = self.name("jobs.run.")
         return topic[len(start) :] if topic.startswith(start) else None
+
+    @property
+    def _generation(self) -> str:
+        return f".{self.inbox_generation}" if self.inbox_generation > 1 else ""
 
     def _topic(
         self,

@@ -9,6 +9,7 @@ from pathlib import Path
 import structlog
 
 from agents import admin as topics
+from agents import generations
 from agents.bus import Publisher
 from agents.gate.job_types import JobTypes
 from agents.gate.lag import Lag
@@ -87,6 +88,7 @@ class Gate:
         Raises TopicError where the topics aren't as the settings have them, OSError where the broker can't be reached.
         """
         topics.check_ready(self._settings)
+        generations.check(self._settings)
         self._watching = [
             self._thread("jobstream-gate-settings", lambda: self._queues.follow(self._stop.is_set)),
             self._thread("jobstream-gate-lag", lambda: self._lag.watch(self._stop)),

@@ -9,7 +9,6 @@ from agents import offsets
 from agents.bus import consumer
 from agents.gate.pace import Pace
 from pipeline.settings import Settings
-from pipeline.topology import ORCHESTRATOR_ID
 
 #: Seconds between two looks while there is nothing to see.
 _IDLE = 1.0
@@ -30,7 +29,7 @@ class Lag:
         self._pace = Pace(settings.gate.lag_limit, settings.gate.lag_ms / 1000)
         name = settings.topology.name
         # asks in the name of the ledger's group, and is never a member
-        self._client = consumer(settings, name("jobstream-gate-lag"), name(ORCHESTRATOR_ID))
+        self._client = consumer(settings, name("jobstream-gate-lag"), name(settings.topology.ledger_id))
         self._topic = settings.topology.inbox.name
         self._partitions = range(settings.topology.inbox.partitions)
         self._lock = threading.Lock()

@@ -30,7 +30,6 @@ from pipeline.crash_points import here
 from pipeline.ledger.policy import Policy
 from pipeline.messages.inbox import Inbox, PolicySet
 from pipeline.settings import Settings
-from pipeline.topology import ORCHESTRATOR_ID
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -68,10 +67,10 @@ class Orchestrator:
         self._changelogs = backing.changelog_ids(settings)
         rocksdb = settings.ledger.store == "rocksdb"
         if rocksdb:
-            backing.fit_local_store(app_folder(settings, ORCHESTRATOR_ID), self._changelogs)
+            backing.fit_local_store(app_folder(settings, self._topology.ledger_id), self._changelogs)
         self.app = faust_app(
             settings,
-            ORCHESTRATOR_ID,
+            self._topology.ledger_id,
             session_ms=settings.ledger.session_ms,
             instance=settings.ledger.instance,
             broker_commit_interval=_COMMIT_INTERVAL,

@@ -8,7 +8,6 @@ from agents import offsets
 from agents.admin_client import admin_client
 from agents.bus import CALL_TIMEOUT, client_config, consumer
 from pipeline.settings import Settings
-from pipeline.topology import ORCHESTRATOR_ID
 
 
 class WrongInboxError(Exception):
@@ -42,7 +41,7 @@ def inbox_bounds(settings: Settings) -> dict[int, Bounds]:
     topology = settings.topology
     numbers = range(topology.inbox_partitions)
     # asks in the name of the group, and is never a member
-    client = consumer(settings, "jobstream-orchestrator-ends", topology.name(ORCHESTRATOR_ID))
+    client = consumer(settings, "jobstream-orchestrator-ends", topology.name(topology.ledger_id))
     try:
         committed = offsets.committed(client, topology.inbox.name, numbers)
         firsts = offsets.starts(client, topology.inbox.name, numbers)

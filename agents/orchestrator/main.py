@@ -5,6 +5,7 @@ import sys
 import structlog
 from confluent_kafka import KafkaException
 
+from agents import generations
 from agents.admin import TopicError
 from agents.bus import Publisher
 from agents.faust_worker import FAILED, run_app
@@ -24,10 +25,11 @@ def run(settings: Settings, *, gate: bool = True) -> int:
     sys.setswitchinterval(0.0005)
     publisher = Publisher(settings, "jobstream-orchestrator", **{"linger.ms": 1})
     try:
+        generations.check(settings)
         orchestrator = Orchestrator(settings, codec(settings), publisher)
     except (KafkaException, TopicError, OSError) as error:
         log.error(
-            "the inbox or a changelog can't be described: `jobstream topics apply` creates topics that are missing",
+            "can't start: `jobstream topics apply` creates topics that are missing",
             brokers=settings.kafka.bootstrap,
             error=str(error.args[0]),
         )

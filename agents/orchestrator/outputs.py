@@ -72,11 +72,11 @@ class Outputs:
 
     def of(self, decision: Decision, partition: int) -> Iterator[Output]:
         """Yield the records of a decision."""
-        family = decision.family.id
+        family, facts = decision.family.id, self._topology.fact_partition(partition)
         for fact in decision.facts:
             value = self._codec.encode("fact", fact.record())
             headers = cloud_event.of_fact(fact, self._topology.events.name)
-            yield Output(self._topology.events, family, value, partition, headers, family, fact.job_id)
+            yield Output(self._topology.events, family, value, facts, headers, family, fact.job_id)
         for dispatch in decision.dispatches:
             run = None if dispatch.run is None else self._codec.encode("run", dispatch.run.record())
             headers = [(name, text.encode()) for name, text in dispatch.headers]

@@ -13,9 +13,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from agents.bus import consumer
 from pipeline.codec import Codec
 from pipeline.identity import family_of_job, task_id
-from pipeline.ledger.document import over
+from pipeline.ledger.document import Document, iso, over
 from pipeline.messages.command import Command, Reference
-from pipeline.messages.inbox import Inbox, Submitted
+from pipeline.messages.inbox import Carried, Inbox, Submitted
 from pipeline.settings import Settings
 
 #: Seconds that reading a document from the inbox may take.
@@ -81,6 +81,8 @@ class Documents:
 def document_in(inbox: Inbox, command: Command) -> dict[str, Any]:
     """Return the job that an inbox message holds as its grant would carry it; raises UnreadableDocumentError."""
     body = inbox.body
+    if isinstance(body, Carried):
+        return _carried(body, command)
     jobs = body.jobs if isinstance(body, Submitted) else ()
     job = next((job for job in jobs if job.job_id == command.job_id), None)
     if job is None or not isinstance(body, Submitted):
@@ -97,6 +99,30 @@ def document_in(inbox: Inbox, command: Command) -> dict[str, Any]:
         "task_id": task_id(command.job_id, command.attempt),
         "submission_id": body.submission_id,
         "payload_hash": body.payload_hash,
+        "family": family_of_job(command.job_id),
+    }
+
+
+def _carried(message: Carried, command: Command) -> dict[str, Any]:
+    """Return the job whose document was moved to a new generation of the inbox."""
+    try:
+        document = Document.load(message.document.encode())
+    except (ValueError, TypeError) as error:
+        raise UnreadableDocumentError(f"the inbox record that the grant names holds no document: {error}") from error
+    if document.job_id != command.job_id:
+        raise UnreadableDocumentError(f"the inbox record that the grant names has no job {command.job_id}")
+    body = document.body
+    if command.document is not None:
+        body = over(body, _parsed(command.document))
+    info = body.get("job_info")
+    return {
+        **body,
+        "job_id": command.job_id,
+        "job_info": {**(info if isinstance(info, Mapping) else {}), "time_queued": iso(document.queued_at)},
+        "attempt": command.attempt,
+        "task_id": task_id(command.job_id, command.attempt),
+        "submission_id": document.submission_id,
+        "payload_hash": document.payload_hash,
         "family": family_of_job(command.job_id),
     }
 

@@ -90,7 +90,8 @@ class LogShipper:
         if not self._bounds.limit:
             return Ignored()
         chunker = Chunker(job_id, attempt, self._bounds, time.monotonic(), self._settings.worker.id)
-        partition = self._settings.topology.job_partition(job_id)
+        topology = self._settings.topology
+        partition = topology.fact_partition(topology.job_partition(job_id))
         made = AttemptLog(self, chunker, attempt_key(job_id, attempt), partition)
         with self._moved:
             self._logs.append(made)

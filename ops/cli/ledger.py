@@ -118,6 +118,39 @@ def rebuild(
         line(f"{done.undecided:,} messages of the inbox are not decided yet: an orchestrator goes on with them")
 
 
+@ledger.command("move")
+def move(
+    ctx: typer.Context,
+    partitions: Annotated[int, typer.Option("--partitions", min=2, help="Partitions of the new inbox.")],
+    output: Output = None,
+) -> None:
+    """Make a new inbox with more partitions, and carry over what the ledger knows; prints the settings to go on with.
+
+    Stop workers, scheduler, gate and orchestrators first, in this order, so that all is forwarded and decided:
+    submissions wait in jobs.submit. Run it with the present settings. What was broken off is to be run again.
+
+    \b
+    Examples:
+      jobstream ledger move --partitions 8
+    """
+    from agents.generations import variables
+    from ops.cli.reading_progress import reading
+    from ops.ledger.moving import move as moved_by
+
+    with reading() as tell:
+        done = moved_by(settings(), partitions, tell=tell, say=lambda text: say(f"jobstream: {text}"))
+    if json_wanted(ctx, output):
+        print_json(done.record())
+        return
+    if done.before:
+        line(f"generation {done.generation.number} was there already")
+    else:
+        line(f"carried over: {done.families:,} families, {done.documents:,} documents")
+    line("to be set for all processes before they start again:")
+    for one in variables(done.generation):
+        line(f"  {one}")
+
+
 def _differ(verdicts: "list[TableVerdict]") -> bool:
     return any(one.differing.total() for one in verdicts)
 

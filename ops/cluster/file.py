@@ -76,7 +76,7 @@ class ClusterFile:
         for name, section in sections.items():
             if section:
                 # a JSON text, number or truth value is one in TOML too
-                lines = [f"{key} = {json.dumps(value)}" for key, value in section.items()]
+                lines = [f"{key} = {json.dumps(value)}" for key, value in section.items() if value is not None]
                 text += "\n".join(["", f"[{name}]", *lines, ""])
         home.mkdir(parents=True, exist_ok=True)
         fresh = home / f"{CLUSTER_FILE}.{os.getpid()}"

@@ -11,7 +11,6 @@ from ops.cluster.groups import members
 from pipeline.codec import DecodeError
 from pipeline.messages.status import WorkerStatus
 from pipeline.settings import Settings
-from pipeline.topology import ORCHESTRATOR_ID
 
 #: Seconds that a question may take.
 _ASK = 5.0
@@ -49,7 +48,7 @@ class Readiness:
     def _groups(self, kind: str) -> tuple[str, ...]:
         match kind:
             case "orchestrator":
-                return (ORCHESTRATOR_ID,)
+                return (self._settings.topology.ledger_id,)
             case "gate":
                 return _GATE
             case "sink":

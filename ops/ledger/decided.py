@@ -1,11 +1,8 @@
 """Up to where the ledger has decided each partition of the inbox."""
 
-from agents.registry import codec
 from ops.reading.log import Log
 from ops.replaying.decided import decided as committed_of
-from ops.replaying.reading import records
-from pipeline.codec import DecodeError
-from pipeline.messages.fact import Fact
+from ops.replaying.recorded_facts import RecordedFacts, span
 from pipeline.settings import Settings
 
 #: Facts at the end of which the ledger's position is seen where it isn't kept: an old owner's repeats are fewer.
@@ -20,12 +17,8 @@ def decided_to(settings: Settings, log: Log, number: int) -> tuple[int, bool]:
     committed = committed_of(settings, [number]).get(number)
     if committed is not None:
         return committed, True
-    events, made = settings.topology.events, codec(settings)
-    oldest, newest = log.bounds(events, number)
-    last = 0
-    for message in records(log, events, number, max(oldest, newest - _NEWEST), newest):
-        try:
-            last = max(last, Fact.of(made.decode("fact", message.value())).inbox_offset)
-        except (DecodeError, KeyError, TypeError, ValueError):
-            continue
-    return last, False
+    where = span(settings, log, number)
+    newest = RecordedFacts(settings, log, number).read(
+        where.partition, max(where.first, where.end - _NEWEST), where.end
+    )
+    return max((fact.inbox_offset for fact in newest), default=0), False

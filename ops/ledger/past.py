@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 import orjson
 
-from agents.registry import codec
 from ops.reading.facts import FINAL, status_of
 from ops.reading.log import Log
-from ops.replaying.reading import Tell, records, silent
+from ops.replaying.reading import Tell, silent
+from ops.replaying.recorded_facts import RecordedFacts, span
 from ops.replaying.store import DiskStore
-from pipeline.codec import DecodeError
 from pipeline.ledger.state import Family
 from pipeline.messages.fact import Fact
 from pipeline.settings import Settings
@@ -44,18 +43,13 @@ class Past:
 
     def read(self, settings: Settings, log: Log, number: int, begins: int, decided: int, tell: Tell = silent) -> None:
         """Read jobs.events; facts of inbox offsets from `decided` on are left out."""
-        events, made = settings.topology.events, codec(settings)
-        oldest, newest = log.bounds(events, number)
+        where = span(settings, log, number)
         first = None
-        for message in records(log, events, number, oldest, newest, tell):
-            try:
-                fact = Fact.of(made.decode("fact", message.value()))
-            except (DecodeError, KeyError, TypeError, ValueError):
-                continue
+        for fact in RecordedFacts(settings, log, number).read(where.partition, where.first, where.end, tell):
             first = fact.inbox_offset if first is None else first
             if fact.inbox_offset < decided:
                 self._take(fact, begins)
-        self.is_known = oldest == 0 or (first is not None and first < begins)
+        self.is_known = where.is_whole or (first is not None and first < begins)
 
     def __contains__(self, family: str) -> bool:
         return not self.is_known or self._store.get(self._key(family)) is not None

@@ -12,7 +12,7 @@ from ops.cluster import groups
 from ops.ledger.decided import decided_to
 from ops.reading.log import Log
 from pipeline.settings import Settings
-from pipeline.topology import ORCHESTRATOR_ID, Topic
+from pipeline.topology import Topic
 
 #: s that a question about a group may take, and between two looks at one
 _ASK, _PAUSE = 10.0, 0.5
@@ -54,7 +54,7 @@ def nobody_in(settings: Settings, names: Sequence[str], wait: float, tell: Calla
 
 def no_orchestrator(settings: Settings, tell: Callable[[str], object]) -> None:
     """Raise UnsafeError where an orchestrator runs."""
-    nobody_in(settings, [ORCHESTRATOR_ID], settings.ledger.session_ms / 1000, tell)
+    nobody_in(settings, [settings.topology.ledger_id], settings.ledger.session_ms / 1000, tell)
 
 
 def topics_fit(settings: Settings, missing: Iterable[Topic] = ()) -> Mapping[str, TopicState]:
@@ -103,7 +103,7 @@ def reaches(settings: Settings, log: Log, *, lose_past: bool = False) -> dict[in
 def commit(settings: Settings, positions: Mapping[int, int]) -> None:
     """Have the ledger's group go on at these offsets of the inbox; nobody may be in it. Raises KafkaException."""
     name = settings.topology.name
-    client = consumer(settings, name("jobstream-ledger-position"), name(ORCHESTRATOR_ID))
+    client = consumer(settings, name("jobstream-ledger-position"), name(settings.topology.ledger_id))
     try:
         topic = settings.topology.inbox.name
         asked = [TopicPartition(topic, number, offset) for number, offset in positions.items()]

@@ -72,7 +72,7 @@ class FactReader:
     def of_family(self, family: str, start: int = 0) -> Iterator[Fact]:
         """Yield the facts of all jobs of a family in the order of the log, repeats included."""
         key = family.encode()
-        for message in self._log.read(self._topology.events, self._topology.inbox_partition(family), start):
+        for message in self._log.read(self._topology.events, self._partition(family), start):
             # most of a partition is other families': the key tells without decoding
             if message.key() == key and (fact := self._decoded(message)) is not None:
                 yield fact
@@ -83,9 +83,9 @@ class FactReader:
         It is assigned when this returns: what is caused afterwards is seen.
         """
         numbers = (
-            list(range(self._topology.inbox_partitions))
+            list(range(self._topology.facts))
             if families is None
-            else sorted({self._topology.inbox_partition(family) for family in families})
+            else sorted({self._partition(family) for family in families})
         )
         log = Log(self._settings)
         log.follow(self._topology.events, log.ends(self._topology.events, numbers))
@@ -101,6 +101,9 @@ class FactReader:
             except (DecodeError, KeyError, TypeError, ValueError):
                 return None
         return None
+
+    def _partition(self, family: str) -> int:
+        return self._topology.fact_partition(self._topology.inbox_partition(family))
 
     def _decoded(self, message: Message) -> Fact | None:
         try:

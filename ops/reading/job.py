@@ -10,7 +10,7 @@ from agents.bus import consumer
 from agents.index_reader import IndexReader, IndexUnavailableError
 from ops.reading.facts import FactReader, document_of, is_whole
 from ops.reading.log import REACH_TIMEOUT, BrokerError
-from pipeline.identity import family_of_job, worker_of
+from pipeline.identity import worker_of
 from pipeline.ledger.document import iso
 from pipeline.messages.fact import Fact
 from pipeline.settings import Settings
@@ -111,7 +111,7 @@ def _latest(facts: list[Fact]) -> Fact | None:
 def _acknowledged(settings: Settings, job_id: str) -> int:
     """Return the offset up to which the sink has indexed the family's partition; 0 where that isn't known."""
     topology = settings.topology
-    place = TopicPartition(topology.events.name, topology.inbox_partition(family_of_job(job_id)))
+    place = TopicPartition(topology.events.name, topology.fact_partition(topology.job_partition(job_id)))
     client = consumer(settings, topology.name("jobstream-reader"), topology.name(settings.sink.group))
     try:
         (committed,) = client.committed([place], timeout=REACH_TIMEOUT)

@@ -24,7 +24,8 @@ class LogReader:
     def __init__(self, settings: Settings, job_id: str, since_ms: int) -> None:
         """Begin with the chunks that came at `since_ms` by the broker's clock."""
         self._topic = settings.topology.logs
-        self._partition = settings.topology.job_partition(job_id)
+        topology = settings.topology
+        self._partition = topology.fact_partition(topology.job_partition(job_id))
         self._prefix = f"{job_id}/".encode()
         self._codec = codec(settings)
         self._log = Log(settings)

@@ -1,9 +1,11 @@
 """The audit over the log: which topics are read, in which order, and up to where what is missing is missing."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from confluent_kafka import Message
 
+from agents.generations import generations
 from agents.registry import codec
 from ops.reading.log import Log
 from ops.replaying.decided import GATE_ID, decided, positions
@@ -30,6 +32,10 @@ def audit(settings: Settings, since: int | None = None, until: int | None = None
         return _Auditing(settings, log, store, (since, until), tell).run()
 
 
+#: By what offsets of an earlier generation of the inbox are made to lie before those of the next: more than any has.
+_GENERATION = 1 << 48
+
+
 class _Auditing:
     """One audit: commands and dead letters, then each partition's inbox and facts, then the submissions."""
 
@@ -47,6 +53,9 @@ class _Auditing:
         self._grants = Grants(store, self._findings)
         self._taken = Taken(store, self._findings)
         self._buried: dict[int, list[int]] = {}
+        self._generations = generations(settings)
+        self._own = self._generations.get(self._topology.inbox_generation)
+        self._following = self._generations.get(self._topology.inbox_generation + 1)
 
     def run(self) -> Findings:
         """Read all, and judge."""
@@ -69,28 +78,39 @@ class _Auditing:
 
     def _judge_taken(self, topic: Topic, ends: Mapping[int, int]) -> None:
         principal = self._topology.principal_of(topic.name)
+        if principal is not None and (self._own or self._following):
+            # where a generation began is known of the common topic alone
+            self._findings.unjudged["whether submissions of a principal's own topic were taken"] += 1
+            return
         for number, end in ends.items():
             begins, last = self._bounds(topic, number)
+            # those of before are in the inbox's generation before, those of after in the one after
+            begins = max(begins, self._own.taken[number]) if self._own else begins
+            last = min(last, self._following.taken[number]) if self._following else last
             for message in records(self._log, topic, number, begins, min(last, end), self._tell):
                 self._taken.judge(number, message.offset(), principal)
 
     def _partition(self, number: int, decided_to: int | None) -> None:
         inbox, events = self._topology.inbox, self._topology.events
         begins, ends = self._bounds(inbox, number)
-        causes = Causes(number, self._store, begins, self._settings.ledger.window_ms)
+        # a generation begins with a policy, before which jobs have a past all the same
+        first = max(begins, 1) if self._own else begins
+        causes = Causes(number, self._store, first, self._settings.ledger.window_ms)
         for message in records(self._log, inbox, number, begins, ends, self._tell):
             self._findings.messages += 1
             place = (message.offset(), message.timestamp()[1])
             record = Recorded.read(self._codec, *place, message.key(), message.value())
             causes.add(*place, record.message)
-        oldest, newest = self._bounds(events, number, until=False)
+        where = self._topology.fact_partition(number)
+        oldest, newest = self._bounds(events, where, until=False)
+        newest = min(newest, self._following.facts[where]) if self._following else newest
         audit = Audit(number, self._store, causes, self._grants, self._findings, all_facts=oldest == 0)
         for offset in self._buried.get(number, ()):
             audit.buried(offset)
         last = 0
-        for message in records(self._log, events, number, oldest, newest, self._tell):
-            fact = self._fact(message)
-            if fact is not None and fact.inbox_offset < ends:
+        for message in records(self._log, events, where, oldest, newest, self._tell):
+            fact = self._fact(message, where)
+            if fact is not None and self._topology.inbox_partition(fact.family) == number and fact.inbox_offset < ends:
                 audit.add(fact)
                 last = max(last, fact.inbox_offset)
         # where nobody keeps how far the ledger is, its last fact tells
@@ -104,12 +124,18 @@ class _Auditing:
             ends = min(ends, self._log.since(topic, [number], self._until)[number])
         return begins, ends
 
-    def _fact(self, message: Message) -> Fact | None:
+    def _fact(self, message: Message, where: int) -> Fact | None:
+        """Return a fact; of an earlier generation, before the inbox's first offset and in the same order."""
         try:
-            return Fact.of(self._codec.decode("fact", message.value()))
+            fact = Fact.of(self._codec.decode("fact", message.value()))
         except (DecodeError, KeyError, TypeError, ValueError):
             self._findings.unjudged["records of jobs.events that are no facts"] += 1
             return None
+        wanted = self._topology.inbox_generation
+        earlier = sum(
+            one.number <= wanted and message.offset() < one.facts[where] for one in self._generations.values()
+        )
+        return replace(fact, inbox_offset=fact.inbox_offset - earlier * _GENERATION) if earlier else fact
 
     def _read_commands(self) -> None:
         topic = self._topology.commands

@@ -6,7 +6,7 @@ from agents import offsets
 from agents.bus import consumer
 from ops.reading.log import BrokerError
 from pipeline.settings import Settings
-from pipeline.topology import ORCHESTRATOR_ID, Topic
+from pipeline.topology import Topic
 
 #: The gate's group for submissions.
 GATE_ID = "jobstream-gate-submit"
@@ -14,7 +14,7 @@ GATE_ID = "jobstream-gate-submit"
 
 def decided(settings: Settings, partitions: Iterable[int]) -> dict[int, int]:
     """Return for inbox partitions the offset up to which the ledger has decided all."""
-    return positions(settings, ORCHESTRATOR_ID, settings.topology.inbox, partitions)
+    return positions(settings, settings.topology.ledger_id, settings.topology.inbox, partitions)
 
 
 def positions(settings: Settings, group: str, topic: Topic, partitions: Iterable[int]) -> dict[int, int]:

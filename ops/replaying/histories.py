@@ -6,6 +6,7 @@ from pathlib import Path
 from agents.registry import codec
 from ops.reading.log import Log
 from ops.replaying.reading import Tell, records, silent
+from ops.replaying.recorded_facts import span
 from pipeline import __version__
 from pipeline.codec import DecodeError
 from pipeline.identity import family_of_job
@@ -45,9 +46,10 @@ def _facts(settings: Settings, log: Log, job_id: str, tell: Tell) -> tuple[Fact,
     One that was forgotten and submitted again is numbered anew: of its facts several may have one number.
     """
     topology, made = settings.topology, codec(settings)
-    partition, key = topology.job_partition(job_id), family_of_job(job_id).encode()
+    key = family_of_job(job_id).encode()
+    where = span(settings, log, topology.job_partition(job_id))
     facts: dict[tuple[int, int], Fact] = {}
-    for message in records(log, topology.events, partition, *log.bounds(topology.events, partition), tell):
+    for message in records(log, topology.events, where.partition, where.first, where.end, tell):
         if message.key() != key:
             continue
         try:

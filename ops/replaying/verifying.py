@@ -11,9 +11,10 @@ from agents.registry import codec
 from ops.reading.log import Log
 from ops.replaying.decided import decided as decided_of
 from ops.replaying.reading import Tell, records, silent
+from ops.replaying.recorded_facts import RecordedFacts, Span, span
 from ops.replaying.rows import DiskRows
 from ops.replaying.store import disk_store
-from pipeline.codec import Codec, DecodeError
+from pipeline.codec import Codec
 from pipeline.ledger.policy import Policy
 from pipeline.messages.fact import Fact
 from pipeline.replay.comparison import Comparison, Divergence
@@ -118,7 +119,7 @@ class _Verification:
         self._since, self._until = since, until
         self._tell = tell
         self._codec: Codec = codec(settings)
-        self._undecoded = 0
+        self._recorded: RecordedFacts
 
     def run(self) -> Verdict:
         topology, number = self._settings.topology, self._number
@@ -132,17 +133,18 @@ class _Verification:
             committed = decided_of(self._settings, [number]).get(number)
             first = begins if self._since is None else inbox.since(topology.inbox, [number], self._since)[number]
             # after the ledger's position: of what it has decided, the facts are there
-            oldest, newest = events.bounds(topology.events, number)
-            decided = self._last(events, oldest, newest) if committed is None else committed
+            where = span(self._settings, events, number)
+            self._recorded = RecordedFacts(self._settings, events, number)
+            decided = self._last(where) if committed is None else committed
             verdict = Verdict(number)
             if decided < ends:
                 verdict.notes.append(f"{ends - decided} messages were not decided when the reading began")
             ends = min(ends, decided)
             if self._until is not None:
                 ends = min(ends, inbox.since(topology.inbox, [number], self._until)[number])
-            facts = self._facts(records(events, topology.events, number, oldest, newest))
+            facts = self._recorded.read(where.partition, where.first, where.end)
             ahead = next(facts, None)
-            lost = ahead.inbox_offset if ahead is not None and oldest > 0 else 0
+            lost = ahead.inbox_offset if ahead is not None and not where.is_whole else 0
             comparison = Comparison(begins, first, lost, rows)
             ahead = self._take(comparison, facts, ahead, begins - 1)
             fold = Fold(number, rows, self._policy(begins, verdict))
@@ -158,14 +160,14 @@ class _Verification:
             comparison.end(ends)
             return self._conclude(verdict, comparison)
 
-    def _last(self, events: Log, oldest: int, newest: int) -> int:
+    def _last(self, where: Span) -> int:
         """Return the last inbox offset that the newest facts are of: all before it is decided."""
-        messages = records(events, self._settings.topology.events, self._number, max(oldest, newest - _NEWEST), newest)
-        return max((fact.inbox_offset for fact in self._facts(messages)), default=0)
+        newest = self._recorded.read(where.partition, max(where.first, where.end - _NEWEST), where.end)
+        return max((fact.inbox_offset for fact in newest), default=0)
 
     def _conclude(self, verdict: Verdict, comparison: Comparison) -> Verdict:
-        if self._undecoded:
-            verdict.notes.append(f"{self._undecoded} records of jobs.events are no facts")
+        if self._recorded.undecoded:
+            verdict.notes.append(f"{self._recorded.undecoded} records of jobs.events are no facts")
         return verdict.conclude(comparison)
 
     def _fold(self, fold: Fold, comparison: Comparison, message: Message, verdict: Verdict) -> None:
@@ -182,13 +184,6 @@ class _Verification:
             comparison.recorded(ahead)
             ahead = next(facts, None)
         return ahead
-
-    def _facts(self, messages: Iterator[Message]) -> Iterator[Fact]:
-        for message in messages:
-            try:
-                yield Fact.of(self._codec.decode("fact", message.value()))
-            except (DecodeError, KeyError, TypeError, ValueError):
-                self._undecoded += 1
 
     def _policy(self, begins: int, verdict: Verdict) -> Policy:
         """Return the policy that the fold begins with: its message may have fallen to retention."""

@@ -1,5 +1,6 @@
 """The ledger's decision: `decide(family, message, …)`, pure, and the same for the same log (design §4)."""
 
+from pipeline.ledger.carrying import carried
 from pipeline.ledger.case import Case, Documents
 from pipeline.ledger.control import controlled
 from pipeline.ledger.decision import At, Decision
@@ -10,6 +11,7 @@ from pipeline.ledger.state import Family
 from pipeline.ledger.submissions import rejected, submitted
 from pipeline.ledger.timers import ran_out
 from pipeline.messages.inbox import (
+    Carried,
     Claim,
     Control,
     Due,
@@ -55,6 +57,8 @@ def _apply(case: Case, message: Inbox) -> None:
             ran_out(case, body)
         case OutputRefused() as body:
             _output_refused(case, body)
+        case Carried() as body:
+            carried(case, body)
         case Tick() | Heartbeat() | PolicySet():
             pass
 

@@ -193,10 +193,19 @@ class Due:
     tick: int
 
 
-Body = Submitted | Rejected | Report | Heartbeat | Tick | Claim | Control | PolicySet | OutputRefused | Due
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What the ledger knew of a family before the inbox got more partitions, as JSON: a part of it, or a document."""
+
+    name: ClassVar[str] = "jobstream.Carried"
+    state: str = ""
+    document: str = ""
+
+
+Body = Submitted | Rejected | Report | Heartbeat | Tick | Claim | Control | PolicySet | OutputRefused | Due | Carried
 _BODIES: dict[str, type[Body]] = {
     kind.name: kind
-    for kind in (Submitted, Rejected, Report, Heartbeat, Tick, Claim, Control, PolicySet, OutputRefused, Due)
+    for kind in (Submitted, Rejected, Report, Heartbeat, Tick, Claim, Control, PolicySet, OutputRefused, Due, Carried)
 }
 
 

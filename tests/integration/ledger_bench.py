@@ -85,11 +85,14 @@ class Orchestrator:
 class Bench:
     """One installation with a topic prefix of its own, and the parts that a test plays by hand."""
 
-    def __init__(self, bootstrap: str, home: Path, prefix: str, **ledger: object) -> None:
+    def __init__(
+        self, bootstrap: str, home: Path, prefix: str, topics: dict[str, int] | None = None, **ledger: object
+    ) -> None:
+        topics = topics or {"inbox_partitions": 4}
         self.environment = {
             "JOBSTREAM_KAFKA__BOOTSTRAP": bootstrap,
             "JOBSTREAM_TOPICS__PREFIX": prefix,
-            "JOBSTREAM_TOPICS__INBOX_PARTITIONS": "4",
+            **{f"JOBSTREAM_TOPICS__{name.upper()}": str(value) for name, value in topics.items()},
             "JOBSTREAM_TOKEN_KEY": "bench",
             **{f"JOBSTREAM_LEDGER__{name.upper()}": str(value) for name, value in ledger.items()},
         }
@@ -97,7 +100,7 @@ class Bench:
             home=home,
             token_key="bench",
             kafka={"bootstrap": bootstrap},
-            topics={"prefix": prefix, "inbox_partitions": 4},
+            topics={"prefix": prefix, **topics},
             ledger=ledger,
         )
         self.topology = self.settings.topology

@@ -43,6 +43,22 @@ def test_reports_control_events_and_changelogs_have_the_inboxs_partitions() -> N
     assert {topic.partitions for topic in same} == {5}
 
 
+def test_each_generation_has_an_inbox_and_tables_of_its_own_and_facts_stay_where_they_are() -> None:
+    before, after = Topology(inbox_partitions=2), Topology(inbox_partitions=6, inbox_generation=2, fact_partitions=2)
+    own = [{one.inbox.name, one.ledger_id, *(topic.name for topic in one.changelogs())} for one in (before, after)]
+    assert not own[0] & own[1]
+    assert {topic.partitions for topic in (after.inbox, after.reports, after.control, *after.changelogs())} == {6}
+    for one, other in zip(
+        (before.events, before.logs, before.datasets, before.task_events),
+        (after.events, after.logs, after.datasets, after.task_events),
+        strict=True,
+    ):
+        assert one == other
+    for number in range(100):
+        family = family_of_hash(str(number))
+        assert after.fact_partition(after.inbox_partition(family)) == before.inbox_partition(family)
+
+
 def test_time_is_the_brokers_on_every_topic() -> None:
     topics = [*Topology().fixed(), Topology().run("q")]
     assert {topic.config()["message.timestamp.type"] for topic in topics} == {"LogAppendTime"}
