@@ -1,13 +1,18 @@
 """The inbox's identity: a ledger's tables belong to one inbox topic, and to no other (design §4)."""
 
+import time
 from dataclasses import dataclass
 
-from confluent_kafka import TopicCollection
+from confluent_kafka import Consumer, TopicCollection
 
 from agents import offsets
 from agents.admin_client import admin_client
 from agents.bus import CALL_TIMEOUT, client_config, consumer
 from pipeline.settings import Settings
+from pipeline.topology import Topology
+
+#: s between two questions
+_PAUSE = 0.2
 
 
 class WrongInboxError(Exception):
@@ -37,17 +42,29 @@ class Bounds:
 
 
 def inbox_bounds(settings: Settings) -> dict[int, Bounds]:
-    """Return the bounds of each partition of the inbox; raises OSError where they can't be had."""
+    """Return the bounds of each partition of the inbox; raises OSError where they can't be had within CALL_TIMEOUT."""
     topology = settings.topology
-    numbers = range(topology.inbox_partitions)
     # asks in the name of the group, and is never a member
     client = consumer(settings, "jobstream-orchestrator-ends", topology.name(topology.ledger_id))
+    deadline = time.monotonic() + CALL_TIMEOUT
     try:
-        committed = offsets.committed(client, topology.inbox.name, numbers)
-        firsts = offsets.starts(client, topology.inbox.name, numbers)
-        ends = offsets.ends(client, topology.inbox.name, numbers)
+        while True:
+            try:
+                return _bounds(client, topology)
+            except OSError:
+                # a broker that is busy, or was just started: who gives up at once would only start again
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_PAUSE)
     finally:
         client.close()
+
+
+def _bounds(client: Consumer, topology: Topology) -> dict[int, Bounds]:
+    numbers = range(topology.inbox_partitions)
+    committed = offsets.committed(client, topology.inbox.name, numbers)
+    firsts = offsets.starts(client, topology.inbox.name, numbers)
+    ends = offsets.ends(client, topology.inbox.name, numbers)
     return {number: Bounds(firsts[number], ends[number], committed.get(number)) for number in numbers}
 
 

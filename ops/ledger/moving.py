@@ -99,6 +99,8 @@ class _Moving:
             return Moved(done, before=True)
         new = self._new_settings()
         topics_fit(self._settings)
+        # what can be told at once is told before anybody's session is waited for
+        self._refuse_what_is_under_way()
         groups = [GATE_ID, GATE_REPORTS_ID, "jobstream-scheduler", self._topology.ledger_id]
         longest = max(self._settings.ledger.session_ms, self._settings.scheduler.session_ms) / 1000
         nobody_in(self._settings, groups, longest, self._say)

@@ -17,7 +17,7 @@ from pipeline.topology import Topic
 #: s that a question about a group may take, and between two looks at one
 _ASK, _PAUSE = 10.0, 0.5
 #: s beyond the session's time-out that a process that was stopped may still be in its group
-_MARGIN = 5.0
+_MARGIN = 3.0
 
 
 class UnsafeError(Exception):
