@@ -11,7 +11,7 @@ from ops.cli.output import line, print_json, table
 from ops.cli.session import Output, json_wanted, settings
 
 if TYPE_CHECKING:
-    from ops.ledger.verifying import Difference, TableVerdict
+    from ops.ledger.differences import Difference, TableVerdict
 
 ledger = typer.Typer(
     no_args_is_help=True,

@@ -81,11 +81,11 @@ class Past:
 
 def is_as_recorded(family: Family | None, jobs: dict[str, Last], forgotten_before: int) -> bool:
     """Say whether a folded family has all jobs that count, at their last facts, and no others."""
-    counted = {job: last.seq for job, last in jobs.items() if last.counts(forgotten_before)}
+    counted = {job for job, last in jobs.items() if last.counts(forgotten_before)}
     if family is None:
         return not counted
     folded = {
         **{job: one.seq for job, one in family.jobs.items()},
         **{job: one.seq for job, one in family.done.items()},
     }
-    return counted.keys() <= folded.keys() and all(job in jobs and jobs[job].seq == seq for job, seq in folded.items())
+    return counted <= folded.keys() and all(job in jobs and jobs[job].seq == seq for job, seq in folded.items())
