@@ -8,8 +8,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -26,16 +25,15 @@ _BATCH, _LINGER, _LEISURE = 2000, 0.1, 0.5
 _REPORT, _PAUSE = 5.0, 1.0
 #: Much is asked for at a time, and no more is kept ready than what some batches take.
 _BULK: dict[str, Any] = {
-    "fetch.message.max.bytes": 8_388_608,
-    "queued.max.messages.kbytes": 32_768,
+    "fetch.message.max.bytes": 4_194_304,
+    "queued.max.messages.kbytes": 8192,
     "fetch.wait.max.ms": 100,
     "enable.partition.eof": True,
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One record of a changelog; the value None deletes."""
+class Change(NamedTuple):
+    """One record of a changelog; the value None deletes. Millions are made: a data class takes three times as long."""
 
     offset: int
     key: bytes

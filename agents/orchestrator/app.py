@@ -41,6 +41,8 @@ _ROCKSDB = {
     "max_write_buffer_number": 2,
     "block_cache_size": 2 * 1024 * 1024,
     "max_open_files": 64,
+    # bits a key: whether a key is new must not cost a look into each file
+    "bloom_filter_size": 10,
 }
 #: Seconds between two commits: what the gate's pace sees of the ledger's.
 _COMMIT_INTERVAL = 0.1

@@ -113,6 +113,8 @@ class Bench:
         self.commands: list[Command] = []
         self.waiting: dict[str, Run] = {}
         self.answers: dict[str, dict[str, str]] = {}
+        #: partitions of the ticks that were forwarded
+        self.ticks: list[int] = []
         #: what the played scheduler and worker do of themselves
         self.claims, self.starts, self.completes, self.forwards_ticks = True, True, True, False
         self._source = time.time_ns() // 1000
@@ -140,10 +142,12 @@ class Bench:
     def submit(
         self, name: str, submission: str | None = None, dedup: bool = True, time_limit: int | None = None
     ) -> str:
-        payload = {"name": name}
+        return self.submit_payload({"name": name}, submission or f"s-{name}", dedup, time_limit)
+
+    def submit_payload(self, payload: dict, submission: str, dedup: bool = True, time_limit: int | None = None) -> str:
+        name = str(payload.get("name"))
         hash_ = payload_hash(payload)
         family = family_of_hash(hash_)
-        submission = submission or f"s-{name}"
         job = job_id(family, submission, hash_, "test", QUEUE)
         body = {"type": "bench", "name": name, "job_id": job, "params": payload, "job_info": {"id": job}}
         new = NewJob(job, QUEUE, "test", 0, Needs(), orjson.dumps(body).decode(), time_limit)
@@ -217,4 +221,5 @@ class Bench:
         if self.forwards_ticks and report.kind == TICK:
             self._source += 1
             tick = Tick(report.previous, report.resumed, report.holder)
+            self.ticks.append(partition)
             self.send_raw(Inbox("", tick, Source("reports", partition, self._source), 1), partition)
