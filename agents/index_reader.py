@@ -1,7 +1,7 @@
 """Reads the index: what became of a job, which jobs there are, which datasets."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
@@ -12,7 +12,10 @@ from agents.elastic import client_options
 from pipeline.index.bulk import reason_of
 from pipeline.index.names import DATASETS, EVENTS, JOBS
 from pipeline.settings import Settings
+from pipeline.statuses import TERMINAL, Status
 
+#: Statuses that another one follows by itself.
+UNFINISHED = (frozenset(Status) - TERMINAL) | {Status.OFFLINE}
 #: documents of one answer at most: Elasticsearch gives no more of one search
 MOST = 10_000
 
@@ -35,19 +38,28 @@ class JobQuery:
     payload_hash: str | None = None
     category: str | None = None
     since: float | None = None
+    user: str | None = None
+    worker: str | None = None
+    #: labels that the job asks its worker for
+    labels: Mapping[str, str] = field(default_factory=dict)
+    #: only jobs that go on
+    unfinished: bool = False
 
     def clauses(self) -> list[Document]:
         """Return the filter clauses of a search."""
         terms = {
             "status": self.status,
             "type": self.type,
-            "job.tag": self.tag,
             "job.job_info.job_queue": self.queue,
             "submission_id": self.submission_id,
             "payload_hash": self.payload_hash,
             "category": self.category,
+            "job.username": self.user,
+            "celery_hostname": self.worker,
+            **{f"job.needs.labels.{name}": value for name, value in self.labels.items()},
         }
-        return [*_terms(terms), *_since(self.since)]
+        going_on = [{"terms": {"status": sorted(UNFINISHED)}}] if self.unfinished else []
+        return [*_terms(terms), *_tagged(self.tag), *_since(self.since), *going_on]
 
 
 class IndexReader:
@@ -161,6 +173,11 @@ class IndexReader:
 
 def _terms(wanted: Mapping[str, str | None]) -> list[Document]:
     return [{"term": {name: value}} for name, value in wanted.items() if value is not None]
+
+
+def _tagged(tag: str | None) -> list[Document]:
+    either = [{"term": {name: tag}} for name in ("job.tag", "tags")]
+    return [] if tag is None else [{"bool": {"should": either, "minimum_should_match": 1}}]
 
 
 def _since(since: float | None) -> list[Document]:

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from agents.bus import Publisher
 from agents.registry import codec
-from ops.reading.facts import FactReader
+from ops.reading.facts import FINAL, FactReader, status_of
 from pipeline.identity import family_of_job
 from pipeline.messages.control import ControlRequest
 from pipeline.messages.fact import Fact
@@ -27,17 +27,23 @@ class Answer(StrEnum):
     REFUSED = "refused"
     #: The log knows no such job.
     UNKNOWN = "unknown"
+    #: It ended longer ago than the ledger remembers, which then answers nothing.
+    FORGOTTEN = "forgotten"
     #: Nothing came within the time.
     NOT_YET = "not-yet"
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request that is stored: where it lies on jobs.control tells its answer from others'."""
+    """A request that is stored: where it lies on jobs.control tells its answer from others'.
+
+    `forgotten`: by the settings here the ledger no longer knows the job, so that silence is an answer.
+    """
 
     job_id: str
     source: Source
     known: bool
+    forgotten: bool = False
 
 
 class Controller:
@@ -45,6 +51,7 @@ class Controller:
 
     def __init__(self, settings: Settings, job_ids: Sequence[str]) -> None:
         self._topology = settings.topology
+        self._window_ms = settings.ledger.window_ms
         self._codec = codec(settings)
         self._reader = FactReader(settings)
         # before anything is asked, so that no answer can be missed
@@ -67,11 +74,13 @@ class Controller:
         `known` spares the look into the log where the index has the job already.
         """
         partition = self._topology.job_partition(request.job_id)
-        if not known and not self._reader.of_job(request.job_id):
+        facts = [] if known else self._reader.of_job(request.job_id)
+        if not known and not facts:
             return Asked(request.job_id, Source("control", partition, -1), known=False)
         value = self._codec.encode("control", request.record())
         sent = self._publisher.send(self._topology.control, family_of_job(request.job_id), value, partition)
-        return Asked(request.job_id, Source("control", partition, sent.result(DELIVERY_TIMEOUT + 5).offset), known=True)
+        place = Source("control", partition, sent.result(DELIVERY_TIMEOUT + 5).offset)
+        return Asked(request.job_id, place, known=True, forgotten=bool(facts) and self._is_forgotten(facts[-1]))
 
     def answer(self, asked: Asked, timeout: float) -> tuple[Answer, Fact | None]:
         """Return what came of a request, and the fact that says so."""
@@ -81,9 +90,13 @@ class Controller:
         while asked.source not in self._answers:
             fact = self._follower.next(max(0.0, deadline - time.monotonic()))
             if fact is None:
-                return Answer.NOT_YET, None
+                # the request was made all the same: the ledger may remember for longer than the settings here say
+                return Answer.FORGOTTEN if asked.forgotten else Answer.NOT_YET, None
             cause = self._reader.cause(fact)
             if cause is not None and cause.source is not None:
                 self._answers.setdefault(cause.source, fact)
         found = self._answers[asked.source]
         return (Answer.REFUSED if found.status == CONTROL_REFUSED else Answer.DONE), found
+
+    def _is_forgotten(self, last: Fact) -> bool:
+        return status_of(last) in FINAL and time.time() * 1000 - last.time > self._window_ms

@@ -11,9 +11,9 @@ import typer
 from ops.cli import exits
 from ops.cli.control import user
 from ops.cli.errors import CliError, say
-from ops.cli.output import line, moment, pairs, print_json, table
+from ops.cli.output import line, listing, moment, pairs, print_json
 from ops.cli.selector import moment_of, selected
-from ops.cli.session import Output, json_wanted, settings
+from ops.cli.session import Output, format_of, json_wanted, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -66,16 +66,15 @@ def list_(
     done = notes(known)
     with Letters(known) as letters:
         found = list(islice(_open(letters, wanted, {} if all_ else done), limit))
-    if json_wanted(ctx, output):
-        print_json([letter.record(done.get(letter.id)) for letter in found])
-        return
     rows = []
     for letter in found:
         said = letter.record()
         place = f"{said['topic']} {said['partition']}@{said['offset']}"
         note = done.get(letter.id, {}).get("done") or (f"again of {letter.again_of}" if letter.again_of else "")
         rows.append((letter.id, moment(letter.time), place, letter.size, note, said["reason"]))
-    table(("id", "time", "from", "bytes", "", "reason"), rows, "no dead letters")
+    records, ids = [letter.record(done.get(letter.id)) for letter in found], [letter.id for letter in found]
+    columns = ("id", "time", "from", "bytes", "", "reason")
+    listing(format_of(ctx, output), records, ids, columns, rows, "no dead letters")
 
 
 @dead.command()

@@ -1,43 +1,76 @@
 """`jobstream get`, `list` and `events`: jobs, and what happened to them."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ops.cli import exits
 from ops.cli.errors import CliError, say
-from ops.cli.output import duration, line, moment, pairs, print_json, table
-from ops.cli.session import Output, json_wanted, settings
+from ops.cli.output import duration, line, listing, moment, pairs, print_json, table
+from ops.cli.selector import Query, full_status, job_query
+from ops.cli.session import Format, Output, format_of, json_wanted, settings
 
 if TYPE_CHECKING:
+    from agents.index_reader import JobQuery
     from ops.reading.job import Attempt
 
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="The job.")]
 
 
-def get(ctx: typer.Context, job_id: JobId, output: Output = None) -> None:
+def get(
+    ctx: typer.Context,
+    job_id: Annotated[str | None, typer.Argument(metavar="JOB_ID", help="The job.")] = None,
+    query: Query = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="With --query: jobs at most, the last changed.")] = 50,
+    output: Output = None,
+) -> None:
     """Show a job: its current document, and its attempts where it had several.
 
-    From Elasticsearch; from the log where that is behind or away, which is then said on standard error.
+    From Elasticsearch; from the log where that is behind or away, which is then said on standard error. With --query
+    all jobs that fit, from Elasticsearch alone: a list of documents as JSON or YAML.
 
     \b
     Examples:
       jobstream get 3f2a-9c1b
       jobstream get 3f2a-9c1b -o json
+      jobstream get --query status=failed,tag=nightly,since=1d -o yaml
     """
     from ops.reading.job import attempts, current
 
+    if (job_id is None) == (not query):
+        raise CliError("either a JOB_ID or --query NAME=VALUE is needed", exits.USAGE)
+    wanted = format_of(ctx, output)
+    if job_id is None:
+        _get_all(query or [], limit, wanted)
+        return
     known = settings()
     found = current(known, job_id)
     if found is None:
         raise CliError(f"{job_id}: there is no such job", exits.NOT_FOUND)
     if found.note:
         say(f"jobstream: from {found.source}: {found.note}")
-    if json_wanted(ctx, output):
-        print_json(found.document)
-    else:
-        _show(found.document)
-        _show_attempts(attempts(known, found))
+    match wanted:
+        case Format.JSON | Format.YAML:
+            print_json(found.document)
+        case Format.NAME:
+            line(job_id)
+        case _:
+            _show(found.document)
+            _show_attempts(attempts(known, found))
+
+
+def _get_all(query: list[str], limit: int, wanted: Format) -> None:
+    documents = _found(job_query(query), limit)
+    if wanted in (Format.TABLE, Format.WIDE):
+        for number, document in enumerate(documents):
+            if number:
+                line("")
+            _show(document)
+        if not documents:
+            say("no such jobs")
+        return
+    listing(wanted, documents, _ids(documents), (), ())
 
 
 def list_(
@@ -46,6 +79,7 @@ def list_(
     type_: Annotated[str | None, typer.Option("--type", help="Job type.")] = None,
     queue: Annotated[str | None, typer.Option(help="Queue.")] = None,
     tag: Annotated[str | None, typer.Option(help="Tag.")] = None,
+    query: Query = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="Jobs at most, the last changed first.")] = 50,
     output: Output = None,
 ) -> None:
@@ -54,17 +88,19 @@ def list_(
     \b
     Examples:
       jobstream list --status failed --limit 10
+      jobstream list --query type=hillshade,label.site=alps,since=2h -o wide
       jobstream list --type hillshade -o json
     """
-    from agents.index_reader import IndexReader, JobQuery
-    from ops.reading.job import patient
-
-    wanted = JobQuery(status=None if status is None else full_status(status), type=type_, queue=queue, tag=tag)
-    with IndexReader(patient(settings())) as index:
-        documents = index.find(wanted, limit)
-    if json_wanted(ctx, output):
-        print_json(documents)
-        return
+    full = None if status is None else full_status(status)
+    picked = job_query(query or ())
+    picked = replace(
+        picked,
+        status=full or picked.status,
+        type=type_ or picked.type,
+        queue=queue or picked.queue,
+        tag=tag or picked.tag,
+    )
+    documents = _found(picked, limit)
     rows = [
         (
             document.get("job_id"),
@@ -75,10 +111,30 @@ def list_(
             _info(document).get("time_queued"),
             _took(document),
             document.get("short_error"),
+            document.get("category"),
+            document.get("celery_hostname"),
+            (document.get("job") or {}).get("priority"),
+            ", ".join(map(str, document.get("tags") or [])),
+            document.get("submission_id"),
         )
         for document in documents
     ]
-    table(("job", "type", "status", "attempt", "queue", "queued", "took", "error"), rows, "no such jobs")
+    columns = ("job", "type", "status", "attempt", "queue", "queued", "took", "error")
+    wide = ("category", "worker", "priority", "tags", "submission")
+    wanted = format_of(ctx, output)
+    listing(wanted, documents, _ids(documents), (*columns, *wide), rows, "no such jobs", more=len(wide))
+
+
+def _found(wanted: "JobQuery", limit: int) -> list[dict[str, Any]]:
+    from agents.index_reader import IndexReader
+    from ops.reading.job import patient
+
+    with IndexReader(patient(settings())) as index:
+        return index.find(wanted, limit)
+
+
+def _ids(documents: list[dict[str, Any]]) -> list[str]:
+    return [str(document.get("job_id")) for document in documents]
 
 
 def events(
@@ -185,17 +241,6 @@ def _products(document: dict[str, Any]) -> list[str]:
 def _took(document: dict[str, Any]) -> str:
     seconds = _info(document).get("duration")
     return duration(seconds) if isinstance(seconds, int | float) else ""
-
-
-def full_status(text: str) -> str:
-    """Return the status in full: `failed` is `job-failed`. Raises CliError for one that there isn't."""
-    from pipeline.statuses import Status
-
-    full = text if text.startswith("job-") else f"job-{text}"
-    known = [status.value for status in Status]
-    if full not in known:
-        raise CliError(f"--status {text!r}: one of {', '.join(known)} is needed", exits.USAGE)
-    return full
 
 
 def add_to(app: typer.Typer) -> None:

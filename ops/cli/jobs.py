@@ -10,8 +10,8 @@ import typer
 
 from ops.cli import exits
 from ops.cli.errors import CliError, say
-from ops.cli.output import ago, line, pairs, print_json, table
-from ops.cli.session import Output, json_wanted, settings
+from ops.cli.output import ago, line, listing, pairs, print_json
+from ops.cli.session import Output, format_of, json_wanted, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -78,21 +78,22 @@ def list_(ctx: typer.Context, output: Output = None) -> None:
     \b
     Examples:
       jobstream jobs list
-      jobstream jobs list -o json
+      jobstream jobs list -o wide
     """
     from ops.registering import registered
 
     entries = registered(settings()).values()
-    if json_wanted(ctx, output):
-        print_json([{**_summary(one.job_type), "id": one.id, "time": one.time, "error": one.error} for one in entries])
-        return
+    records = [{**_summary(one.job_type), "id": one.id, "time": one.time, "error": one.error} for one in entries]
     rows = []
     for one in entries:
         of = _summary(one.job_type)
         limits = f"{of['soft_time_limit']}/{of['time_limit']}" if of else ""
         names = ", ".join(of.get("params", ())) or one.error
-        rows.append((one.id, of.get("queue"), of.get("image") or "", limits, names, ago(one.time)))
-    table(("type", "queue", "image", "limits (s)", "parameters", "registered"), rows, "no job types are registered")
+        row = (one.id, of.get("queue"), of.get("image") or "", limits, names, ago(one.time))
+        rows.append((*row, of.get("disk_usage"), of.get("command")))
+    columns = ("type", "queue", "image", "limits (s)", "parameters", "registered", "disk", "command")
+    ids = [one.id for one in entries]
+    listing(format_of(ctx, output), records, ids, columns, rows, "no job types are registered", more=2)
 
 
 @jobs.command()

@@ -31,7 +31,7 @@ from ops.cli import (
     workers,
 )
 from ops.cli.errors import Commands
-from ops.cli.session import Format, Session
+from ops.cli.session import Format, begin
 
 app = typer.Typer(
     cls=Commands,
@@ -66,7 +66,7 @@ def root(
     """Take the options that hold for every command."""
     if home is not None:
         os.environ["JOBSTREAM_HOME"] = str(home)
-    ctx.obj = Session(output)
+    ctx.obj = begin(output)
 
 
 for _noun in (

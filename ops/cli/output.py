@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ops.cli.session import Format, current
+
 #: Characters of a cell that are shown.
 _WIDEST = 200
 _COLOURS = {
@@ -33,7 +35,14 @@ def is_terminal() -> bool:
 
 
 def print_json(value: Any, *, indent: bool = True) -> None:
-    """Print one JSON value; on one line without `indent`."""
+    """Print one value as JSON, on one line without `indent`; or as YAML, a document each, where that is asked for."""
+    if current().output is Format.YAML:
+        import yaml
+
+        plain = json.loads(json.dumps(value, default=str))
+        sys.stdout.write(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, explicit_start=not indent))
+        sys.stdout.flush()
+        return
     line(json.dumps(value, ensure_ascii=False, indent=2 if indent else None, default=str), clean=False)
 
 
@@ -58,6 +67,33 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str = ""
     for row in [[name.upper() for name in columns], *cells]:
         padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         line("  ".join(padded).rstrip())
+
+
+def listing(
+    wanted: Format,
+    records: Sequence[Any],
+    names: Iterable[str],
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    empty: str = "",
+    *,
+    more: int = 0,
+) -> None:
+    """Print things as it is wanted: `records` as JSON or YAML, `names` a line each, or a table of `rows`.
+
+    The last `more` columns are shown where it is to be wide.
+    """
+    match wanted:
+        case Format.JSON | Format.YAML:
+            print_json(records)
+        case Format.NAME:
+            for name in names:
+                line(name)
+        case Format.WIDE:
+            table(columns, rows, empty)
+        case _:
+            shown = len(columns) - more
+            table(columns[:shown], [row[:shown] for row in rows], empty)
 
 
 def rich_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Any:

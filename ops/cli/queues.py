@@ -7,8 +7,8 @@ import typer
 
 from ops.cli import exits
 from ops.cli.errors import CliError
-from ops.cli.output import ago, line, print_json, table
-from ops.cli.session import Output, json_wanted, settings
+from ops.cli.output import ago, line, listing
+from ops.cli.session import Output, format_of, settings
 
 queues = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
 
@@ -41,9 +41,6 @@ def list_(ctx: typer.Context, output: Output = None) -> None:
     from ops.reading.queues import queue_rows
 
     rows = queue_rows(settings())
-    if json_wanted(ctx, output):
-        print_json([row.record() for row in rows])
-        return
     cells = [
         (
             row.queue,
@@ -55,7 +52,9 @@ def list_(ctx: typer.Context, output: Output = None) -> None:
         )
         for row in rows
     ]
-    table(("queue", "waiting", "running", "oldest", "", "nobody can take"), cells, "no queues are declared")
+    columns = ("queue", "waiting", "running", "oldest", "", "nobody can take")
+    records, names = [row.record() for row in rows], [row.queue for row in rows]
+    listing(format_of(ctx, output), records, names, columns, cells, "no queues are declared")
 
 
 @queues.command()

@@ -13,9 +13,8 @@ import typer
 from ops.cli import exits
 from ops.cli.control import ask, user
 from ops.cli.errors import CliError, say
-from ops.cli.job import full_status
 from ops.cli.output import duration, line, print_json, table
-from ops.cli.selector import moment_of, selected
+from ops.cli.selector import Query, job_query
 from ops.cli.session import Output, json_wanted, settings
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from ops.retrying import Wish
     from pipeline.settings import Settings
 
-_NAMES = ("status", "type", "queue", "tag", "category", "submission", "hash", "since")
 #: Jobs between two lines that say how far it is, where nobody reads in a terminal.
 _TOLD = 100
 #: s before a job is forgotten in which it isn't asked for any more: the request takes a while.
@@ -32,17 +30,8 @@ _MARGIN = 600.0
 
 def retry(
     ctx: typer.Context,
-    job_id: Annotated[list[str] | None, typer.Argument(metavar="[JOB_ID]...", help="The jobs.")] = None,
-    query: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--query",
-            "--selector",
-            "-q",
-            metavar="NAME=VALUE,…",
-            help=f"Jobs by what the index says of them: {', '.join(_NAMES)}; failed ones, if no status is named.",
-        ),
-    ] = None,
+    job_id: Annotated[list[str] | None, typer.Argument(metavar="JOB_ID", help="The jobs.")] = None,
+    query: Query = None,
     queue: Annotated[str | None, typer.Option(help="Run them in this queue, which must be declared.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Even if such a job waits, runs or has completed.")] = False,
     attempt: Annotated[int | None, typer.Option(min=1, help="Only if this was its last attempt; of one job.")] = None,
@@ -56,9 +45,9 @@ def retry(
 ) -> None:
     """Run jobs that have ended once more, as their next attempt.
 
-    By --query it may be broken off and repeated: no job runs twice for it. The index is about a second behind, so what
-    it says is checked again for each job; what the ledger has forgotten, by default after 8 days, is left out. Exit
-    code 1 if one is refused, 4 if there is none of an id.
+    By --query, of failed ones if no status is named, it may be broken off and repeated: no job runs twice for it. The
+    index is about a second behind, so what it says is checked again for each job; what the ledger has forgotten, by
+    default after 8 days, is left out. Exit code 1 if one is refused, 4 if there is none of an id.
 
     \b
     Examples:
@@ -91,24 +80,13 @@ def retry(
 
 
 def _query(texts: list[str], force: bool) -> JobQuery:
-    from agents.index_reader import JobQuery
-
-    named = selected(texts, _NAMES)
-    status = full_status(named.get("status", "failed"))
+    wanted = job_query(texts)
+    status = wanted.status or "job-failed"
     if status in ("job-queued", "job-started", "job-offline"):
         raise CliError(f"{status}: only jobs that have ended can be retried", exits.USAGE)
     if status == "job-completed" and not force:
         raise CliError("jobs that completed are retried with --force only", exits.USAGE)
-    return JobQuery(
-        status=status,
-        type=named.get("type"),
-        queue=named.get("queue"),
-        tag=named.get("tag"),
-        category=named.get("category"),
-        submission_id=named.get("submission"),
-        payload_hash=named.get("hash"),
-        since=moment_of(named["since"]) if "since" in named else None,
-    )
+    return replace(wanted, status=status)
 
 
 def _check_declared(known: Settings, queue: str) -> None:

@@ -9,8 +9,8 @@ import typer
 
 from ops.cli import exits
 from ops.cli.errors import CliError
-from ops.cli.output import ago, line, moment, pairs, print_json, table
-from ops.cli.session import Output, json_wanted, settings
+from ops.cli.output import ago, line, listing, moment, pairs, print_json, table
+from ops.cli.session import Output, format_of, json_wanted, settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,14 +125,16 @@ def list_(
         for told, one in newest
         if (not wanted or one.status in wanted) and function in (None, one.function) and queue in (None, one.queue)
     ][:limit]
-    if json_wanted(ctx, output):
-        print_json([_document(one) for _, one in found])
-        return
     rows = [
-        (one.task_id, one.function, one.queue, one.status, one.attempt, ago(told), one.worker, one.short_error)
+        (
+            *(one.task_id, one.function, one.queue, one.status, one.attempt, ago(told), one.worker, one.short_error),
+            *(one.type, one.submitted_by),
+        )
         for told, one in found
     ]
-    table(("task", "function", "queue", "status", "attempt", "since", "worker", "error"), rows, "no tasks")
+    columns = ("task", "function", "queue", "status", "attempt", "since", "worker", "error", "type", "by")
+    records, ids = [_document(one) for _, one in found], [one.task_id for _, one in found]
+    listing(format_of(ctx, output), records, ids, columns, rows, "no tasks", more=2)
 
 
 @task.command()

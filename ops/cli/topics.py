@@ -4,10 +4,14 @@ from collections import Counter
 
 import typer
 
-from ops.cli.output import line, print_json, table
-from ops.cli.session import Output, json_wanted, settings
+from ops.cli.output import line, listing, print_json
+from ops.cli.session import Output, format_of, json_wanted, settings
 
-topics = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Create the topics, and list them.")
+topics = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Create the topics, and list them.\n\n\b\nExamples:\n  jobstream topics apply\n  jobstream topics list",
+)
 
 
 @topics.command("apply")
@@ -38,28 +42,25 @@ def list_(ctx: typer.Context, output: Output = None) -> None:
     \b
     Examples:
       jobstream topics list
+      jobstream topics list -o name
     """
     from agents.admin import describe
 
     states = describe(settings())
-    if json_wanted(ctx, output):
-        print_json(
-            [
-                {
-                    "name": one.topic.name,
-                    "partitions": one.partitions,
-                    "wanted_partitions": one.topic.partitions,
-                    "compacted": one.topic.compacted,
-                    "retention_ms": one.topic.retention_ms,
-                    "schema": one.topic.schema,
-                    "key": one.topic.key,
-                    "written_by": one.topic.written_by,
-                    "differing": {name: {"is": is_, "wanted": wanted} for name, (is_, wanted) in one.differing.items()},
-                }
-                for one in states
-            ]
-        )
-        return
+    records = [
+        {
+            "name": one.topic.name,
+            "partitions": one.partitions,
+            "wanted_partitions": one.topic.partitions,
+            "compacted": one.topic.compacted,
+            "retention_ms": one.topic.retention_ms,
+            "schema": one.topic.schema,
+            "key": one.topic.key,
+            "written_by": one.topic.written_by,
+            "differing": {name: {"is": is_, "wanted": wanted} for name, (is_, wanted) in one.differing.items()},
+        }
+        for one in states
+    ]
     rows = [
         (
             one.topic.name,
@@ -69,10 +70,13 @@ def list_(ctx: typer.Context, output: Output = None) -> None:
             one.topic.written_by,
             one.topic.schema,
             _state(one.partitions, one.misfit, list(one.differing)),
+            one.topic.retention_ms,
+            one.topic.max_bytes,
         )
         for one in states
     ]
-    table(("topic", "partitions", "", "key", "written by", "schema", "state"), rows)
+    columns = ("topic", "partitions", "", "key", "written by", "schema", "state", "retention (ms)", "max (bytes)")
+    listing(format_of(ctx, output), records, [one.topic.name for one in states], columns, rows, more=2)
 
 
 def _state(partitions: int | None, misfit: bool, differing: list[str]) -> str:

@@ -6,8 +6,8 @@ import typer
 
 from ops.cli import exits
 from ops.cli.errors import CliError
-from ops.cli.output import ago, line, print_json, table
-from ops.cli.session import Output, json_wanted, settings
+from ops.cli.output import ago, line, listing
+from ops.cli.session import Output, format_of, settings
 from pipeline.holding.holdings import DRAINING
 
 if TYPE_CHECKING:
@@ -42,9 +42,6 @@ def list_(ctx: typer.Context, output: Output = None) -> None:
     from ops.reading.workers import worker_rows
 
     rows = worker_rows(settings())
-    if json_wanted(ctx, output):
-        print_json([_record(row) for row in rows])
-        return
     cells = [
         (
             row.status.worker_id,
@@ -57,11 +54,16 @@ def list_(ctx: typer.Context, output: Output = None) -> None:
             row.status.host,
             ago(row.seen),
             row.reason,
+            f"{row.status.disk_mib} MiB",
+            ",".join(f"{name}={value}" for name, value in row.status.labels.items()),
+            row.status.holder,
         )
         for row in rows
     ]
     titles = ("worker", "state", "busy", "queues", "engine", "memory", "gpus", "host", "seen", "why")
-    table(titles, cells, "no workers")
+    wide = ("disk", "labels", "holder")
+    records, ids = [_record(row) for row in rows], [row.status.worker_id for row in rows]
+    listing(format_of(ctx, output), records, ids, (*titles, *wide), cells, "no workers", more=len(wide))
 
 
 @workers.command()

@@ -231,6 +231,14 @@ def test_a_request_that_nobody_applies_is_exit_code_3(cli: Cli, ledger: PlayedLe
     assert cli("revoke", job, "--timeout", "0.3").exit_code == exits.TIMEOUT
 
 
+def test_silence_on_a_job_that_the_ledger_has_forgotten_is_said_to_be_that(
+    cli: Cli, ledger: PlayedLedger, job: str
+) -> None:
+    ledger.say(job, "job-failed")
+    result = cli("retry", job, "--timeout", "0.3")
+    assert (result.exit_code, "longer ago than the ledger remembers" in result.stderr) == (exits.NOT_FOUND, True)
+
+
 def test_logs_are_those_of_the_work_directory(cli: Cli, ledger: PlayedLedger, job: str, tmp_path: Path) -> None:
     (tmp_path / "_stdout.txt").write_text("out\n")
     secret = tmp_path / "secret"
