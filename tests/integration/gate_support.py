@@ -11,7 +11,7 @@ from typing import Any
 from confluent_kafka import TopicPartition
 
 from agents.admin import apply
-from agents.bus import Delivered, Publisher, consumer
+from agents.bus import Delivered, Headers, Publisher, consumer
 from pipeline.codec import Codec
 from pipeline.identity import token
 from pipeline.messages.inbox import Inbox
@@ -68,9 +68,11 @@ class Site:
         self._inbox = Tail(settings, self.topology.inbox)
         self._dead = Tail(settings, self.topology.dead)
 
-    def submit(self, record: dict[str, Any] | bytes | None, partition: int = 0) -> "Future[Delivered]":
+    def submit(
+        self, record: dict[str, Any] | bytes | None, partition: int = 0, headers: Headers = (("client", b"test"),)
+    ) -> "Future[Delivered]":
         value = self.codec.encode("submission", record) if isinstance(record, dict) else record
-        return self.publisher.send(self.topology.submit, b"key", value, partition, [("client", b"test")])
+        return self.publisher.send(self.topology.submit, b"key", value, partition, headers)
 
     def report(self, kind: str, job: str, holder: str = "w:1:a", partition: int | None = None, **more: Any) -> None:
         report = WorkerReport(kind, holder, job, 1, token(KEY.encode(), job, 1, holder), **more)

@@ -69,6 +69,20 @@ def reached(one: Site, submission_id: str) -> bool:
     return any(body.submission_id == submission_id for body in one.bodies(Submitted))
 
 
+def test_a_trace_context_goes_from_headers_or_fields_into_the_jobs(
+    site: NewSite, opened: Callable[[Settings], Gate]
+) -> None:
+    one = site()
+    opened(one.settings)
+    parents = [f"00-{digit * 32}-{digit * 16}-01" for digit in "12"]
+    one.submit(GOOD | {"submission_id": "header"}, headers=[("traceparent", parents[0].encode())])
+    one.submit(GOOD | {"submission_id": "field", "traceparent": parents[1]})
+    one.submit(GOOD | {"submission_id": "none"}, headers=[("traceparent", b"\xff")]).result(30)
+    until(lambda: reached(one, "none"))
+    traces = {body.submission_id: orjson.loads(body.jobs[0].body).get("trace") for body in one.bodies(Submitted)}
+    assert traces == {"header": {"traceparent": parents[0]}, "field": {"traceparent": parents[1]}, "none": None}
+
+
 BAD_SUBMISSIONS: dict[str, Any] = {
     "null": None,
     "empty": b"",
