@@ -24,13 +24,24 @@ ROOTS: dict[str, tuple[str, ...]] = {
     ),
     "elasticsearch": ("org.elasticsearch.distribution.integ-test-zip:elasticsearch:9.2.0",),
     "registry": ("io.apicurio:apicurio-registry-app:2.6.13.Final",),
+    # the oldest line of brokers that everything is tested with
+    "kafka-3.9": ("org.apache.kafka:kafka_2.13:3.9.2", "org.slf4j:slf4j-reload4j:1.7.36"),
+    "connect": (
+        "org.apache.kafka:connect-runtime:4.3.1",
+        "org.apache.kafka:connect-file:4.3.1",
+        "org.apache.kafka:connect-mirror:4.3.1",
+        "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4",
+    ),
+    # plug-ins of a Connect worker: each in a folder of its own, since what they depend on differs
+    "connect-avro": ("io.apicurio:apicurio-registry-utils-converter:2.6.13.Final",),
+    "connect-postgres": ("io.debezium:debezium-connector-postgres:3.6.3.Final",),
 }
 
 #: servers that come as one archive with all that they need inside, and its packaging and classifier; the others are
 #: jars and what those depend on
 ARCHIVED = {"elasticsearch": ("zip", ""), "registry": ("tar.gz", "all")}
 #: servers that an installation doesn't need: downloaded when they are asked for
-OPTIONAL = frozenset({"registry"})
+OPTIONAL = frozenset({"registry", "kafka-3.9", "connect", "connect-avro", "connect-postgres"})
 
 _HEAD = "# Written by `python -m ops.embedded.artifacts lock`; checked by every download. Not for editing by hand.\n"
 
