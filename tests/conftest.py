@@ -2,7 +2,8 @@
 
 Each worker of a parallel run is a session of its own, with servers of its own.
 `kafka` is a bootstrap string: of an embedded broker, or of one in a container where JOBSTREAM_TEST_BROKER is
-`testcontainers`. `elasticsearch_url` is the URL of an embedded node. `docker_engine` is a client of the engine that
+`testcontainers`. JOBSTREAM_TEST_KAFKA names the release of embedded brokers, those of whole installations too: `3.9`.
+`elasticsearch_url` is the URL of an embedded node. `docker_engine` is a client of the engine that
 DOCKER_HOST names, with the images of `ops/containers` built; without an engine its tests are skipped, but fail where CI
 is `true`, so that a green CI has run them. `podman_engine` is the same of the engine that CONTAINER_HOST names,
 `apptainer_engine` of the program that JOBSTREAM_TEST_APPTAINER names, or else of the one in PATH; of the engines beside
@@ -29,11 +30,16 @@ from ops.cluster import Cluster
 from ops.embedded import process
 from ops.embedded.elasticsearch import EmbeddedElasticsearch
 from ops.embedded.filelock import file_lock
-from ops.embedded.kafka import EmbeddedKafka
+from ops.embedded.kafka import NEWEST, EmbeddedKafka
 from pipeline.containers.apptainer import ApptainerEngine
 from pipeline.settings import CLUSTER_FILE, Settings
 from tests.waiting import PATIENCE
 
+#: the release of Kafka that tests run with
+KAFKA_RELEASE = os.environ.get("JOBSTREAM_TEST_KAFKA", NEWEST)
+#: how tasks are taken there: brokers before 4.2 have no share groups
+TASK_SOURCE = "share" if KAFKA_RELEASE == NEWEST else "group"
+needs_share_groups = pytest.mark.skipif(TASK_SOURCE != "share", reason=f"Kafka {KAFKA_RELEASE} has no share groups")
 #: wherever tests run, they ask nobody about the machine
 os.environ.setdefault("JOBSTREAM_WORKER__METADATA", "off")
 
@@ -113,7 +119,7 @@ def kafka(request: pytest.FixtureRequest) -> Iterator[str]:
     if os.environ.get("JOBSTREAM_TEST_BROKER") == "testcontainers":
         yield from _broker_in_a_container(request.getfixturevalue("docker_engine"))
         return
-    server = EmbeddedKafka(request.getfixturevalue("servers_home"))
+    server = EmbeddedKafka(request.getfixturevalue("servers_home"), release=KAFKA_RELEASE)
     yield server.start()
     server.wipe()
 

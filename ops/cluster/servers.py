@@ -92,6 +92,7 @@ class Servers:
                 self._port("controller", "controller_port"),
                 cache=wanted.cache,
                 heap_mib=wanted.kafka_heap_mib,
+                release=wanted.kafka_release,
             )
         return EmbeddedElasticsearch(
             self._home,

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
+from ops.embedded.artifacts import of_server
 from ops.embedded.errors import EmbeddedError
 from ops.embedded.java import SMALL, environment, heap_flags, java_home
 from ops.embedded.ports import LOOPBACK
@@ -18,6 +19,9 @@ from ops.embedded.server import EmbeddedServer, Port
 MESSAGE_MAX_BYTES = 2 * 1024 * 1024
 #: seconds that one readiness question may take
 _ASK_TIMEOUT = 2.0
+#: the artifacts of each release that can be run: what an installation gets, and the oldest that all of it is tried with
+NEWEST = "4.3"
+RELEASES = {NEWEST: "kafka", "3.9": "kafka-3.9"}
 
 _LOG4J = """\
 status=error
@@ -38,6 +42,18 @@ logger.server.name=kafka.server.KafkaRaftServer
 logger.server.level=INFO
 logger.cleaner.name=org.apache.kafka.storage.internals.log.LogCleaner
 logger.cleaner.level=WARN
+"""
+
+#: for releases that log by log4j 1
+_LOG4J_1 = """\
+log4j.rootLogger=WARN, file
+log4j.logger.kafka.server.KafkaRaftServer=INFO
+log4j.appender.file=org.apache.log4j.RollingFileAppender
+log4j.appender.file.File={log}
+log4j.appender.file.MaxFileSize=8MB
+log4j.appender.file.MaxBackupIndex=3
+log4j.appender.file.layout=org.apache.log4j.PatternLayout
+log4j.appender.file.layout.ConversionPattern=%d{{ISO8601}} %p %m (%c)%n
 """
 
 _SERVER = """\
@@ -71,7 +87,8 @@ class EmbeddedKafka(EmbeddedServer):
     """A Kafka broker with its data in `home`/kafka; its endpoint is a bootstrap string.
 
     `port` and `controller_port` are loopback ports, None or 0 for any free ones; `heap_mib` bounds the JVM's heap in
-    MiB; `cache` is the folder of downloads. The broker listens on 127.0.0.1 only and creates no topic by itself.
+    MiB; `cache` is the folder of downloads; `release` is one of RELEASES. The broker listens on 127.0.0.1 only and
+    creates no topic by itself.
     """
 
     name = "kafka"
@@ -85,6 +102,7 @@ class EmbeddedKafka(EmbeddedServer):
         cache: Path | None = None,
         heap_mib: int = 512,
         start_timeout: float = 90.0,
+        release: str = NEWEST,
     ) -> None:
         ports = {
             "broker": Port("Kafka broker", port, "JOBSTREAM_EMBEDDED__KAFKA_PORT"),
@@ -92,6 +110,7 @@ class EmbeddedKafka(EmbeddedServer):
         }
         super().__init__(home, ports, heap_mib, cache, start_timeout)
         self._jars: list[Path] = []
+        self._release = release
 
     @property
     def log_file(self) -> Path:
@@ -111,7 +130,8 @@ class EmbeddedKafka(EmbeddedServer):
         return f"{LOOPBACK}:{ports['broker']}"
 
     def _install(self, tell: Reporter | None) -> None:
-        self._jars = self._artifacts(tell)
+        server = RELEASES[self._release]
+        self._jars = self.store.ensure(of_server(server), server, tell)
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def _launch(self, ports: Mapping[str, int]) -> subprocess.Popen[bytes]:
@@ -132,6 +152,7 @@ class EmbeddedKafka(EmbeddedServer):
 
     def _configure(self, ports: Mapping[str, int]) -> Path:
         (self.folder / "log4j2.properties").write_text(self._logging())
+        (self.folder / "log4j.properties").write_text(_LOG4J_1.format(log=self.log_file))
         properties = self.folder / "server.properties"
         properties.write_text(self._properties(ports))
         return properties
@@ -159,6 +180,7 @@ class EmbeddedKafka(EmbeddedServer):
             *heap_flags(heap_mib),
             *SMALL,
             f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}",
+            f"-Dlog4j.configuration=file:{self.folder / 'log4j.properties'}",
             "-cp",
             ":".join(map(str, self._jars)),
         ]

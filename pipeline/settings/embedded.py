@@ -15,6 +15,7 @@ class EmbeddedSettings(Section):
     controller_port: int = Field(29093, ge=0, le=65535, description="0: any free port")
     elasticsearch_port: int = Field(29200, ge=0, le=65535, description="0: any free port")
     transport_port: int = Field(29300, ge=0, le=65535, description="0: any free port")
+    kafka_release: str = Field("4.3", pattern=r"^(4\.3|3\.9)$", description="release of Kafka: 4.3 or 3.9")
     kafka_heap_mib: int = Field(512, ge=128, description="MiB")
     elasticsearch_heap_mib: int = Field(512, ge=256, description="MiB")
     cache: Path = Field(

@@ -21,6 +21,7 @@ from pipeline.codec import DecodeError
 from pipeline.messages.fact import Fact
 from pipeline.settings import EmbeddedSettings, Settings, TopicSettings
 from pipeline.statuses import REFUSED, Status
+from tests.conftest import KAFKA_RELEASE
 from tests.waiting import until
 
 NO_SEARCH = {"elasticsearch": False, "sink": False}
@@ -224,7 +225,7 @@ def site_at(home: Path, plan: Plan, sections: Mapping[str, Mapping[str, Any]] | 
     known = sections or {}
     ports = dict.fromkeys(("kafka_port", "controller_port", "elasticsearch_port", "transport_port"), 0)
     heaps = {"kafka_heap_mib": 384, "elasticsearch_heap_mib": 384}
-    embedded = EmbeddedSettings(**{**ports, **heaps, "workers": plan.workers})
+    embedded = EmbeddedSettings(**{**ports, **heaps, "workers": plan.workers, "kafka_release": KAFKA_RELEASE})
     settings = Settings(home=home, embedded=embedded, topics=TopicSettings())
     for name, values in known.items():
         section = getattr(settings, name)

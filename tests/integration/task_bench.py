@@ -16,6 +16,7 @@ from agents.tasks.outputs import Outputs
 from pipeline.codec import Codec
 from pipeline.messages.task import Task, TaskFact
 from pipeline.settings import Settings
+from tests.conftest import TASK_SOURCE
 from tests.waiting import until
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -57,6 +58,7 @@ class TaskBench:
         self.home = home
         own = {
             "queues": (QUEUE,),
+            "source": TASK_SOURCE,
             "functions": ("echo", "sleep", *(f"{HERE}.{name}" for name in NAMES)),
             "session_ms": 6000,
             "slots": 1,
@@ -68,7 +70,12 @@ class TaskBench:
         self.settings = Settings(
             home=home,
             kafka={"bootstrap": kafka},
-            topics={"prefix": f"{uuid4().hex[:8]}.", "inbox_partitions": 1, "task_queues": (QUEUE,)},
+            topics={
+                "prefix": f"{uuid4().hex[:8]}.",
+                "inbox_partitions": 1,
+                "task_queues": (QUEUE,),
+                "task_partitions": 1 if TASK_SOURCE == "share" else 4,
+            },
             tasks=own | tasks,
         )
         self.topology = self.settings.topology

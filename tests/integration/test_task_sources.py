@@ -15,6 +15,7 @@ from agents.tasks.share_group import ShareGroupError, configure
 from agents.tasks.share_source import ShareSource, group_of
 from agents.tasks.source import Taken, TaskSource
 from pipeline.settings import Settings
+from tests.conftest import needs_share_groups
 from tests.waiting import PATIENCE, until
 
 QUEUE = "q"
@@ -70,7 +71,7 @@ class Bench:
         self.publisher.close()
 
 
-@pytest.fixture(params=["share", "group"])
+@pytest.fixture(params=[pytest.param("share", marks=needs_share_groups), "group"])
 def bench(request: pytest.FixtureRequest, kafka: str, tmp_path: Path) -> Iterator[Bench]:
     made = Bench(kafka, tmp_path, request.param)
     yield made
@@ -165,12 +166,14 @@ def test_what_a_taker_leaves_behind_comes_again_and_is_counted(bench: Bench, how
     assert again.accept()
 
 
+@needs_share_groups
 def test_a_lock_that_the_broker_does_not_allow_is_refused_with_what_to_do(kafka: str, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, kafka={"bootstrap": kafka})
     with pytest.raises(ShareGroupError, match=r"group\.share\.max\.record\.lock\.duration\.ms"):
         configure(client(settings), "g-too-long", 36_000_000)
 
 
+@needs_share_groups
 def test_what_holds_for_a_share_group_is_what_was_asked_for(kafka: str, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, kafka={"bootstrap": kafka})
     found = configure(client(settings), f"g-{uuid4().hex}", 45_000)
