@@ -76,7 +76,10 @@ def client_config(settings: Settings, client_id: str) -> dict[str, Any]:
 
 
 class Publisher:
-    """An idempotent producer whose deliveries are futures; safe to use from any thread."""
+    """An idempotent producer whose deliveries are futures, heard in its own thread; safe to use from any thread."""
+
+    #: Whether it has that thread.
+    served = True
 
     def __init__(self, settings: Settings, client_id: str, **overrides: Any) -> None:
         config = client_config(settings, client_id) | {
@@ -90,8 +93,10 @@ class Publisher:
         }
         self._producer = Producer(config | overrides)
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name=f"{client_id}-deliveries", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+        if self.served:
+            self._thread = threading.Thread(target=self._serve, name=f"{client_id}-deliveries", daemon=True)
+            self._thread.start()
 
     def send(
         self, topic: Topic, key: str | bytes, value: bytes | None, partition: int, headers: Headers = ()
@@ -120,7 +125,7 @@ class Publisher:
         delivered: Callable[[Outcome], None],
         headers: Headers = (),
     ) -> None:
-        """Queue a record like `send`; `delivered` is called with the outcome, in the publisher's own thread."""
+        """Queue a record like `send`; `delivered` is called with the outcome, in the thread that hears of it."""
 
         def called_back(error: KafkaError | None, message: Message) -> None:
             if error is not None:
@@ -147,12 +152,23 @@ class Publisher:
         """Deliver what is queued; return how many records were still undelivered after `timeout` seconds."""
         left = int(self._producer.flush(timeout))
         self._closing.set()
-        self._thread.join(timeout)
+        if self._thread is not None:
+            self._thread.join(timeout)
         return left
+
+    def serve(self, timeout: float) -> None:
+        """Hear of deliveries in this thread, for `timeout` seconds at most while there are none."""
+        self._producer.poll(timeout)
 
     def _serve(self) -> None:
         while not self._closing.is_set():
             self._producer.poll(0.1)
+
+
+class UnservedPublisher(Publisher):
+    """One without a thread: who produces calls `serve` now and then, and neither waits for the other."""
+
+    served = False
 
 
 def consumer(settings: Settings, client_id: str, group: str | None = None, **overrides: Any) -> Consumer:

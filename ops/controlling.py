@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from agents.bus import Publisher
 from agents.registry import codec
-from ops.reading.facts import FINAL, FactReader, status_of
+from ops.reading.facts import FINAL, FactReader, Facts, status_of
 from pipeline.identity import family_of_job
 from pipeline.messages.control import ControlRequest
 from pipeline.messages.fact import Fact
@@ -46,26 +46,77 @@ class Asked:
     forgotten: bool = False
 
 
-class Controller:
-    """Asks for actions on these jobs. Raises BrokerError where Kafka can't be reached."""
+class Answers:
+    """Hears what comes of requests on these jobs. Make it before anything is asked, so that no answer can be missed.
 
-    def __init__(self, settings: Settings, job_ids: Sequence[str]) -> None:
-        self._topology = settings.topology
-        self._window_ms = settings.ledger.window_ms
-        self._codec = codec(settings)
-        self._reader = FactReader(settings)
-        # before anything is asked, so that no answer can be missed
-        self._follower = self._reader.follow([family_of_job(job_id) for job_id in job_ids])
-        client: dict[str, Any] = {"message.timeout.ms": int(DELIVERY_TIMEOUT * 1000), "linger.ms": 0}
-        self._publisher = Publisher(settings, settings.topology.name("jobstream-controller"), **client)
-        self._answers: dict[Source, Fact] = {}
+    Raises BrokerError where Kafka can't be reached.
+    """
+
+    def __init__(self, facts: Facts, job_ids: Sequence[str]) -> None:
+        self._facts = facts
+        self._news = facts.follow([family_of_job(job_id) for job_id in job_ids])
+        self._known: dict[Source, Fact] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hear no more."""
+        self._news.close()
+
+    def to(self, source: Source, timeout: float) -> tuple[Answer, Fact | None]:
+        """Return what came of the request that is stored there, and the fact that says so."""
+        deadline = time.monotonic() + timeout
+        while source not in self._known:
+            fact = self._news.next(max(0.0, deadline - time.monotonic()))
+            if fact is None:
+                return Answer.NOT_YET, None
+            cause = self._facts.cause(fact)
+            if cause is not None and cause.source is not None:
+                self._known.setdefault(cause.source, fact)
+        found = self._known[source]
+        return (Answer.REFUSED if found.status == CONTROL_REFUSED else Answer.DONE), found
+
+
+class Requests:
+    """Puts requests on jobs.control."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._topology = settings.topology
+        self._codec = codec(settings)
+        client: dict[str, Any] = {"message.timeout.ms": int(DELIVERY_TIMEOUT * 1000), "linger.ms": 0}
+        self._publisher = Publisher(settings, settings.topology.name("jobstream-controller"), **client)
+
+    def close(self) -> None:
+        """Let go of the broker."""
         self._publisher.close()
-        self._follower.close()
+
+    def store(self, request: ControlRequest) -> Source:
+        """Store a request and return where. Raises DeliveryError."""
+        partition = self._topology.job_partition(request.job_id)
+        value = self._codec.encode("control", request.record())
+        sent = self._publisher.send(self._topology.control, family_of_job(request.job_id), value, partition)
+        return Source("control", partition, sent.result(DELIVERY_TIMEOUT + 5).offset)
+
+
+class Controller:
+    """Asks for actions on these jobs. Raises BrokerError where Kafka can't be reached."""
+
+    def __init__(self, settings: Settings, job_ids: Sequence[str]) -> None:
+        self._window_ms = settings.ledger.window_ms
+        self._reader = FactReader(settings)
+        self._answers = Answers(self._reader, job_ids)
+        self._requests = Requests(settings)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._requests.close()
+        self._answers.close()
         self._reader.close()
 
     def ask(self, request: ControlRequest, *, known: bool = False) -> Asked:
@@ -73,30 +124,21 @@ class Controller:
 
         `known` spares the look into the log where the index has the job already.
         """
-        partition = self._topology.job_partition(request.job_id)
         facts = [] if known else self._reader.of_job(request.job_id)
         if not known and not facts:
-            return Asked(request.job_id, Source("control", partition, -1), known=False)
-        value = self._codec.encode("control", request.record())
-        sent = self._publisher.send(self._topology.control, family_of_job(request.job_id), value, partition)
-        place = Source("control", partition, sent.result(DELIVERY_TIMEOUT + 5).offset)
-        return Asked(request.job_id, place, known=True, forgotten=bool(facts) and self._is_forgotten(facts[-1]))
+            return Asked(request.job_id, Source("control", 0, -1), known=False)
+        forgotten = bool(facts) and self._is_forgotten(facts[-1])
+        return Asked(request.job_id, self._requests.store(request), known=True, forgotten=forgotten)
 
     def answer(self, asked: Asked, timeout: float) -> tuple[Answer, Fact | None]:
         """Return what came of a request, and the fact that says so."""
         if not asked.known:
             return Answer.UNKNOWN, None
-        deadline = time.monotonic() + timeout
-        while asked.source not in self._answers:
-            fact = self._follower.next(max(0.0, deadline - time.monotonic()))
-            if fact is None:
-                # the request was made all the same: the ledger may remember for longer than the settings here say
-                return Answer.FORGOTTEN if asked.forgotten else Answer.NOT_YET, None
-            cause = self._reader.cause(fact)
-            if cause is not None and cause.source is not None:
-                self._answers.setdefault(cause.source, fact)
-        found = self._answers[asked.source]
-        return (Answer.REFUSED if found.status == CONTROL_REFUSED else Answer.DONE), found
+        answer, fact = self._answers.to(asked.source, timeout)
+        if answer is Answer.NOT_YET and asked.forgotten:
+            # the request was made all the same: the ledger may remember for longer than the settings here say
+            return Answer.FORGOTTEN, None
+        return answer, fact
 
     def _is_forgotten(self, last: Fact) -> bool:
         return status_of(last) in FINAL and time.time() * 1000 - last.time > self._window_ms

@@ -9,9 +9,10 @@ from typing import Any, Self
 
 import orjson
 
-from agents.bus import Delivered, Publisher
+from agents.bus import Delivered, DeliveryError, Outcome, Publisher, UnservedPublisher
 from agents.registry import codec
-from ops.reading.facts import FINAL, FactReader, Follower, document_of, status_of
+from ops.reading.facts import FINAL, Facts, News, document_of, status_of
+from pipeline.codec import Codec
 from pipeline.identity import family_of_payload, payload_hash, type_of
 from pipeline.messages.fact import Fact
 from pipeline.messages.inbox import Rejected, Submitted
@@ -41,7 +42,9 @@ class Submission:
 
     def family(self, principal: str | None = None) -> str:
         """Return the family that its jobs are of, where it brings no payload hash of its own."""
-        return family_of_payload(payload_hash(self.payload), type_of(self.job_type), principal)
+        # as the gate reads it: what JSON has no word for is written as something else
+        payload = orjson.loads(orjson.dumps(self.payload))
+        return family_of_payload(payload_hash(payload), type_of(self.job_type), principal)
 
     def record(self) -> dict[str, Any]:
         """Return the record that the codec encodes."""
@@ -61,12 +64,15 @@ def submit_topic(settings: Settings) -> Topic:
 class Submitter:
     """Produces submissions. Many may be under way: `send` returns at once with a future."""
 
+    #: What produces; one without a thread for `UnservedSubmitter`.
+    publisher = Publisher
+
     def __init__(self, settings: Settings, **client: Any) -> None:
         self._topology = settings.topology
         self._topic = submit_topic(settings)
         self._codec = codec(settings)
         name = self._topology.name("jobstream-submitter")
-        self._publisher = Publisher(settings, name, **client)
+        self._publisher = self.publisher(settings, name, **client)
 
     def __enter__(self) -> Self:
         return self
@@ -80,15 +86,47 @@ class Submitter:
 
     def send(self, submission: Submission) -> "Future[Delivered]":
         """Queue a submission; raises TooLargeError, or ValueError where a field doesn't fit the schema."""
-        value = self._codec.encode("submission", submission.record())
-        if len(value) > SUBMISSION_LIMIT:
-            raise TooLargeError(
-                f"the submission has {len(value) / 1024:.0f} KiB, at most {SUBMISSION_LIMIT // 1024} KiB are taken: "
-                "put large inputs where jobs can fetch them, and name their URLs"
-            )
+        future: Future[Delivered] = Future()
+
+        def stored(outcome: Outcome) -> None:
+            if isinstance(outcome, DeliveryError):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+        self.produce(submission, stored)
+        return future
+
+    def produce(self, submission: Submission, stored: Callable[[Outcome], None]) -> None:
+        """Queue a submission like `send`; `stored` is called with the outcome, in the thread that hears of it.
+
+        Blocks while the local queue is full.
+        """
+        value = encoded(self._codec, submission)
         partition = partition_of(submission.submission_id, self._topic.partitions)
         headers = [(name, text.encode()) for name, text in submission.trace.record().items()]
-        return self._publisher.send(self._topic, submission.submission_id, value, partition, headers)
+        self._publisher.produce(self._topic, submission.submission_id, value, partition, stored, headers)
+
+    def serve(self, timeout: float) -> None:
+        """Hear of deliveries, where no thread does; for `timeout` seconds at most while there are none."""
+        self._publisher.serve(timeout)
+
+
+class UnservedSubmitter(Submitter):
+    """One without a thread: who submits calls `serve` now and then."""
+
+    publisher = UnservedPublisher
+
+
+def encoded(codec: Codec, submission: Submission) -> bytes:
+    """Return a submission's bytes; raises TooLargeError, or ValueError where a field doesn't fit the schema."""
+    value = codec.encode("submission", submission.record())
+    if len(value) > SUBMISSION_LIMIT:
+        raise TooLargeError(
+            f"the submission has {len(value) / 1024:.0f} KiB, at most {SUBMISSION_LIMIT // 1024} KiB are taken: "
+            "put large inputs where jobs can fetch them, and name their URLs"
+        )
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +142,7 @@ class Taken:
         return list(self.facts)
 
 
-def await_taken(reader: FactReader, follower: Follower, submission_id: str, timeout: float) -> Taken | None:
+def await_taken(reader: Facts, follower: News, submission_id: str, timeout: float) -> Taken | None:
     """Return the jobs of a submission once the ledger has taken it, None where `timeout` seconds were not enough.
 
     `follower` must have been made before the submission was sent.
@@ -118,11 +156,11 @@ def await_taken(reader: FactReader, follower: Follower, submission_id: str, time
             return None
         if fact.submission_id == submission_id:
             facts.setdefault(fact.job_id, fact)
-            wanted = wanted or _jobs_of(reader, fact)
+            wanted = wanted or siblings_of(reader, fact)
     return Taken(submission_id, facts)
 
 
-def known(reader: FactReader, submission: Submission, principal: str | None = None) -> Taken | None:
+def known(reader: Facts, submission: Submission, principal: str | None = None) -> Taken | None:
     """Return the jobs that a submission of this id and payload made before, each with its latest fact."""
     facts: dict[str, Fact] = {}
     for fact in reader.of_family(submission.family(principal)):
@@ -132,7 +170,7 @@ def known(reader: FactReader, submission: Submission, principal: str | None = No
 
 
 def await_final(
-    follower: Follower, latest: Iterable[Fact], timeout: float | None, tell: Callable[[Fact], None] | None = None
+    follower: News, latest: Iterable[Fact], timeout: float | None, tell: Callable[[Fact], None] | None = None
 ) -> dict[str, Fact] | None:
     """Return the last fact of each job once all have ended, None where `timeout` seconds were not enough.
 
@@ -171,7 +209,7 @@ def original_of(fact: Fact) -> str | None:
     return original if isinstance(original, str) and status_of(fact) == Status.DEDUPED else None
 
 
-def _jobs_of(reader: FactReader, fact: Fact) -> set[str]:
+def siblings_of(reader: Facts, fact: Fact) -> set[str]:
     """Return all jobs that the message behind a submission's first fact makes; they share its offset."""
     cause = reader.cause(fact)
     if cause is not None and isinstance(cause.body, Submitted):

@@ -22,6 +22,15 @@ class Status(StrEnum):
     OFFLINE = "job-offline"
 
 
+def status_named(text: str) -> Status:
+    """Return the status of that name; `failed` is `job-failed`. Raises ValueError for one that there isn't."""
+    full = text if text.startswith("job-") else f"job-{text}"
+    try:
+        return Status(full)
+    except ValueError:
+        raise ValueError(f"{text!r}: one of {', '.join(Status)} is needed") from None
+
+
 #: Nothing follows these but an explicit retry.
 TERMINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.DEDUPED, Status.REVOKED, Status.OFFLINE})
 

@@ -23,7 +23,7 @@ from agents.admin import apply
 from agents.bus import client_config, consumer
 from agents.faust_worker import faust_app
 from agents.orchestrator.app import policy_of
-from agents.orchestrator.inbox_identity import inbox_ends, inbox_id
+from agents.orchestrator.inbox_identity import inbox_bounds, inbox_id
 from agents.orchestrator.merging_table import MergingTable
 from agents.orchestrator.outputs import Outputs
 from agents.orchestrator.partition import Partition, Record
@@ -36,7 +36,7 @@ from pipeline.codec import Codec
 from pipeline.identity import family_of_hash, payload_hash
 from pipeline.messages.inbox import Inbox, PolicySet
 from pipeline.settings import Settings
-from pipeline.topology import ORCHESTRATOR_ID, Topic
+from pipeline.topology import Topic
 
 #: Lives of each partition that the orchestrator's code folds too.
 _FOLDED = 50
@@ -197,16 +197,16 @@ def inbox_lengths(settings: Settings) -> dict[int, int]:
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
-            return inbox_ends(settings)
-        except KafkaException as error:
+            return {number: bounds.end for number, bounds in inbox_bounds(settings).items()}
+        except (KafkaException, OSError) as error:
             if time.monotonic() > deadline:
-                raise BenchError(f"the inbox's ends are not known: {error.args[0]}") from error
+                raise BenchError(f"the inbox's ends are not known: {error}") from error
             time.sleep(0.5)
 
 
 def _commit(settings: Settings, ends: dict[int, int]) -> None:
     topology = settings.topology
-    client = consumer(settings, "bench-fill", topology.name(ORCHESTRATOR_ID))
+    client = consumer(settings, "bench-fill", topology.name(topology.ledger_id))
     try:
         places = [TopicPartition(topology.inbox.name, number, end) for number, end in ends.items()]
         for place in client.commit(offsets=places, asynchronous=False):

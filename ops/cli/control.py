@@ -1,6 +1,5 @@
 """`jobstream revoke`; and what operators ask of jobs by their ids, and what came of it."""
 
-import getpass
 import json
 import sys
 import time
@@ -9,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ops.caller import user
 from ops.cli import exits
 from ops.cli.errors import CliError, say
 from ops.cli.output import line, listing, print_json
@@ -157,15 +157,6 @@ def _told(answer: str, detail: str) -> str:
             return "it ended longer ago than the ledger remembers (ledger.window_ms): submit it again"
         case _:
             return "the request is in Kafka, not yet applied: `jobstream status` says whether the orchestrator runs"
-
-
-def user() -> str:
-    """Return who asks, "" where that has no name."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        # a user without a name, as in some containers
-        return ""
 
 
 def add_to(app: typer.Typer) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ops.caller import user
 from ops.cli import exits
-from ops.cli.control import user
 from ops.cli.errors import CliError, say
 from ops.cli.output import line, listing, moment, pairs, print_json
 from ops.cli.selector import moment_of, selected

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ops.caller import user
 from ops.cli import exits
-from ops.cli.control import ask, user
+from ops.cli.control import ask
 from ops.cli.errors import CliError, say
 from ops.cli.output import duration, line, print_json, table
 from ops.cli.selector import Query, job_query

@@ -2,8 +2,8 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from typing import Any, Protocol, Self
 
 import orjson
 from confluent_kafka import Message
@@ -42,6 +42,32 @@ def is_whole(fact: Fact) -> bool:
     return "job" in document_of(fact)
 
 
+class News(Protocol):
+    """New facts, in each job's order, each once."""
+
+    def next(self, timeout: float) -> Fact | None:
+        """Return the next fact, None where none came within `timeout` seconds."""
+
+    def close(self) -> None:
+        """Let go of where they come from."""
+
+
+class Facts(Protocol):
+    """Where facts are read: `FactReader` is the log's."""
+
+    def of_job(self, job_id: str) -> list[Fact]:
+        """Return the job's facts by `seq`."""
+
+    def of_family(self, family: str) -> Iterable[Fact]:
+        """Return the facts of all jobs of a family in the order of the log, perhaps some twice."""
+
+    def follow(self, families: Sequence[str] | None = None, only: Container[bytes] | None = None) -> News:
+        """Return what follows the facts that are caused from now on, as `FactReader.follow` says."""
+
+    def cause(self, fact: Fact) -> Inbox | None:
+        """Return the inbox message that the fact was decided from; None where it is gone or can't be read."""
+
+
 class FactReader:
     """Reads facts. Calls raise `ops.reading.log.BrokerError` where Kafka can't be reached.
 
@@ -77,10 +103,11 @@ class FactReader:
             if message.key() == key and (fact := self._decoded(message)) is not None:
                 yield fact
 
-    def follow(self, families: Sequence[str] | None = None) -> "Follower":
+    def follow(self, families: Sequence[str] | None = None, only: Container[bytes] | None = None) -> "Follower":
         """Return a follower of what comes from now on, of these families' partitions or of all.
 
-        It is assigned when this returns: what is caused afterwards is seen.
+        It is assigned when this returns: what is caused afterwards is seen. `only` are the families that count where
+        none are named; it is asked for each record, and so may change.
         """
         numbers = (
             list(range(self._topology.facts))
@@ -89,7 +116,7 @@ class FactReader:
         )
         log = Log(self._settings)
         log.follow(self._topology.events, log.ends(self._topology.events, numbers))
-        keys = None if families is None else {family.encode() for family in families}
+        keys = only if families is None else {family.encode() for family in families}
         return Follower(log, keys, self._decoded)
 
     def cause(self, fact: Fact) -> Inbox | None:
@@ -115,7 +142,7 @@ class FactReader:
 class Follower:
     """New facts, in each job's order, each once."""
 
-    def __init__(self, log: Log, keys: set[bytes] | None, decoded: Callable[[Message], Fact | None]) -> None:
+    def __init__(self, log: Log, keys: Container[bytes] | None, decoded: Callable[[Message], Fact | None]) -> None:
         self._log = log
         self._keys = keys
         self._decoded = decoded

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 
 from pipeline.rights.right import Operation, Resource, Right
-from pipeline.topology import ORCHESTRATOR_ID, UNUSED_GROUP, Topic, Topology
+from pipeline.topology import UNUSED_GROUP, Topic, Topology
 
 #: The sink's group where its settings name no other.
 SINK_GROUP = "jobstream-sink"
@@ -63,7 +63,7 @@ def _gate(topology: Topology) -> Iterator[Right]:
     yield from _runs(topology, Operation.CREATE, Operation.DESCRIBE)
     yield from _groups(topology, "jobstream-gate-", prefixed=True)
     # how far the ledger is behind
-    yield Right(Resource.GROUP, topology.name(ORCHESTRATOR_ID), Operation.DESCRIBE)
+    yield Right(Resource.GROUP, topology.name(topology.ledger_id), Operation.DESCRIBE)
 
 
 def _orchestrator(topology: Topology) -> Iterator[Right]:
@@ -73,7 +73,7 @@ def _orchestrator(topology: Topology) -> Iterator[Right]:
     yield from _write([*own, topology.inbox, topology.reports])
     yield from _see(topology.fixed())
     yield from _runs(topology, Operation.WRITE)
-    yield from _groups(topology, ORCHESTRATOR_ID)
+    yield from _groups(topology, topology.ledger_id)
 
 
 def _scheduler(topology: Topology) -> Iterator[Right]:
@@ -119,7 +119,7 @@ def _operator(topology: Topology, sink_group: str) -> Iterator[Right]:
     # to tasks.events that a task waits
     yield from _write([*asked, topology.task_events, *(topology.tasks(queue) for queue in topology.task_queues)])
     # how far each is
-    for group in (ORCHESTRATOR_ID, sink_group):
+    for group in (topology.ledger_id, sink_group):
         yield Right(Resource.GROUP, topology.name(group), Operation.DESCRIBE)
     yield Right(Resource.GROUP, topology.name("jobstream-gate-"), Operation.DESCRIBE, prefixed=True)
 
