@@ -23,6 +23,8 @@ _COMPUTED = {
     "JOBSTREAM_EMBEDDED__CACHE": "`JOBSTREAM_CACHE`, else `~/.cache/jobstream`",
     "JOBSTREAM_KAFKA__CLIENT": "`{}`",
     "JOBSTREAM_WORKER__LABELS": "`{}`",
+    "JOBSTREAM_GATE__RATES": "`{}`",
+    "JOBSTREAM_WORKER__SECRETS": "`{}`",
     "JOBSTREAM_LEDGER__RETRIES": "`{}`",
 }
 

@@ -25,6 +25,7 @@ from pipeline.datasets.rules import Rules
 from pipeline.datasets.staging import Published
 from pipeline.datasets.store import Orphaned, Store
 from pipeline.identity import task_id
+from pipeline.secrets import Vault
 from pipeline.settings import Settings
 from pipeline.triage.triage import Shelf as TriageShelf
 from pipeline.triage.triage import Triage
@@ -65,6 +66,7 @@ class EngineWork:
             transfer_timeout=worker.transfer_timeout,
             processor_timeout=worker.processor_timeout,
             output_limit=worker.output_mib << 20,
+            vault=Vault(worker.secrets, worker.secrets_dir),
         )
         self._logs = LogShipper(settings)
         self._preparing = Preparing(settings)
@@ -127,7 +129,8 @@ class EngineWork:
         metrics["products_staged"].extend(triage.staged)
         metrics["product_provenance"] = provenance
         made = {"products": documents, "triaged": triage.documents}
-        return WorkResult(result.succeeded, report | {name: value for name, value in made.items() if value})
+        made = {name: value for name, value in made.items() if value}
+        return WorkResult(result.succeeded, report | (result.mask.value(made) if result.mask else made))
 
     async def close(self) -> None:
         """See Work."""

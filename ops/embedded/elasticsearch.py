@@ -197,9 +197,10 @@ class EmbeddedElasticsearch(EmbeddedServer):
         values = {"folder": self.folder, "mark": process.mark(self.folder)}
         flags = {"heap": "\n".join(heap_flags(self.heap_mib)), "small": "\n".join(SMALL)}
         files = {
-            "elasticsearch.yml": _CONFIGURATION.format(host=LOOPBACK, folder=self.folder, **ports),
+            "elasticsearch.yml": self._configuration(ports),
             "jvm.options": _JVM.format(**values, **flags),
             "log4j2.properties": _LOG4J,
+            **self._further_files(),
         }
         for name, text in files.items():
             (config / name).write_text(text)
@@ -208,6 +209,14 @@ class EmbeddedElasticsearch(EmbeddedServer):
             with contextlib.suppress(FileExistsError):
                 (self.folder / name).mkdir(mode=0o755)
         self._hand_over(config, *config.iterdir(), *(self.folder / name for name in ("data", "logs", "tmp")))
+
+    def _configuration(self, ports: Mapping[str, int]) -> str:
+        """Return the node's settings."""
+        return _CONFIGURATION.format(host=LOOPBACK, folder=self.folder, **ports)
+
+    def _further_files(self) -> Mapping[str, str]:
+        """Return what else lies in the folder of the configuration."""
+        return {}
 
     @staticmethod
     def _hand_over(*paths: Path) -> None:
@@ -225,12 +234,19 @@ class EmbeddedElasticsearch(EmbeddedServer):
             return False
         return self._get(ports["http"], "/_cluster/health").get("status") in ("yellow", "green")
 
-    @staticmethod
-    def _get(port: int, path: str) -> dict[str, Any]:
-        """Return a JSON answer; an empty one where nobody answers. Goes past any proxy that is set for HTTP."""
-        connection = http.client.HTTPConnection(LOOPBACK, port, timeout=_ASK_TIMEOUT)
+    def _connection(self, port: int) -> http.client.HTTPConnection:
+        """Return a connection of our own, which goes past any proxy that is set for HTTP."""
+        return http.client.HTTPConnection(LOOPBACK, port, timeout=_ASK_TIMEOUT)
+
+    def _headers(self) -> dict[str, str]:
+        """Return what says who asks."""
+        return {}
+
+    def _get(self, port: int, path: str) -> dict[str, Any]:
+        """Return a JSON answer; an empty one where nobody answers."""
+        connection = self._connection(port)
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers=self._headers())
             answer = json.loads(connection.getresponse().read())
         except (OSError, http.client.HTTPException, ValueError):
             return {}

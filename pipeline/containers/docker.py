@@ -156,7 +156,7 @@ class DockerEngine(Engine):
         try:
             quick, patient = self._clients()
             image = spec.image_id or self._images.id_of(spec.image)
-            pump = Pump(Outputs(spec.stdout, spec.stderr, spec.output_limit, spec.observer))
+            pump = Pump(Outputs(spec.stdout, spec.stderr, spec.output_limit, spec.observer, spec.mask))
             try:
                 container = quick.containers.create(image, list(spec.argv), **parameters)
                 watch = self._go(container, patient, pump)

@@ -6,6 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, Protocol
 
+from pipeline.secrets import Mask, Masking
+
 Stream = Literal["stdout", "stderr"]
 STREAMS: tuple[Stream, Stream] = ("stdout", "stderr")
 #: Bytes of the end that are kept where a stream's middle is cut.
@@ -91,9 +93,18 @@ class Output:
 class Outputs:
     """Both streams; may be written to and closed from several threads."""
 
-    def __init__(self, stdout: Path, stderr: Path, limit: int | None = None, observer: Observer | None = None) -> None:
-        """Make both files anew; raises OSError, leaving none open."""
+    def __init__(
+        self,
+        stdout: Path,
+        stderr: Path,
+        limit: int | None = None,
+        observer: Observer | None = None,
+        mask: Mask | None = None,
+    ) -> None:
+        """Make both files anew; raises OSError, leaving none open. Neither they nor the observer see what is masked."""
         self._observer = observer
+        hidden = mask or Mask()
+        self._masking: dict[Stream, Masking] = {stream: hidden.stream() for stream in STREAMS}
         #: Held while a file is written or closed: a closed descriptor may at once be another file's.
         self._lock = threading.Lock()
         out = Output(stdout, limit)
@@ -111,8 +122,12 @@ class Outputs:
     def write(self, stream: Stream, data: bytes) -> None:
         """Take what comes next in a stream."""
         with self._lock:
+            data = self._masking[stream].feed(data)
             self._files[stream].write(data)
-        if self._observer is None:
+        self._tell(stream, data)
+
+    def _tell(self, stream: Stream, data: bytes) -> None:
+        if self._observer is None or not data:
             return
         try:
             self._observer.told(stream, data)
@@ -122,5 +137,9 @@ class Outputs:
     def close(self) -> None:
         """Close the files; what comes later is dropped."""
         with self._lock:
-            for file in self._files.values():
+            left = {stream: masking.end() for stream, masking in self._masking.items()}
+            for stream, file in self._files.items():
+                file.write(left[stream])
                 file.close()
+        for stream, data in left.items():
+            self._tell(stream, data)

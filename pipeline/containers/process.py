@@ -223,7 +223,7 @@ class RunningProcess(Running):
 
 
 def _spawn(spec: RunSpec, launch: Launch) -> tuple[subprocess.Popen[bytes], Pump]:
-    outputs = Outputs(spec.stdout, spec.stderr, spec.output_limit, spec.observer)
+    outputs = Outputs(spec.stdout, spec.stderr, spec.output_limit, spec.observer, spec.mask)
     with contextlib.ExitStack() as undo:
         undo.callback(outputs.close)
         pipes = Pipes(launch.owner)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.containers.output import Observer
+from pipeline.secrets import Mask
 
 Mode = Literal["ro", "rw"]
 
@@ -67,5 +68,7 @@ class RunSpec:
     #: None: no limit.
     output_limit: int | None = None
     observer: Observer | None = None
+    #: What is not to be seen of what the command prints.
+    mask: Mask = field(default_factory=Mask, repr=False)
     #: The job's parameters, for an engine that runs no command.
     params: Mapping[str, Any] = field(default_factory=dict)

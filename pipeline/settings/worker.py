@@ -75,6 +75,12 @@ class WorkerSettings(Section):
     replays: bool = Field(
         False, description="whether jobs run whose submissions were sent again by `jobstream replay submissions`"
     )
+    secrets: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="names that jobs may refer to, secret://NAME, and patterns of their types"
+    )
+    secrets_dir: Path | None = Field(
+        None, description="folder of secrets, a file a name, where JOBSTREAM_SECRET_NAME isn't set"
+    )
     drain_failures: int = Field(11, ge=0, description="failures of the last drain_runs that drain the worker; 0: never")
     drain_runs: int = Field(12, ge=1, description="runs that are looked at for that, at least one a slot")
     drain_window: float = Field(86_400.0, gt=0, description="s after which a run is not looked at any more")

@@ -21,6 +21,7 @@ from pipeline.containers.threads import in_thread
 from pipeline.crash_points import here
 from pipeline.processors import chain
 from pipeline.processors.processor import Processor, ProcessorError
+from pipeline.secrets import Given, SecretError, named_in
 from pipeline.work import command as commands
 from pipeline.work import context as contexts
 from pipeline.work import files, request, run_script, verdict
@@ -124,7 +125,11 @@ class _Attempt:
         """Go through the attempt's life, as far as it gets."""
         conclusion = self.conclusion
         directory = await in_thread(conclusion.open, self._labels)
-        spec = await self._make_ready(directory, seams.supply)
+        command = self._command()
+        # what a job may not have, or can't, it needn't bring inputs for
+        given = await in_thread(self._secrets, command)
+        conclusion.mask = given.mask
+        spec = await self._make_ready(directory, command, seams.supply)
         if seams.prepare is not None:
             bringing = self._transfer(seams.prepare, directory, Category.INPUTS, self._document)
             conclusion.inputs.extend(await self._unless_stopped(bringing))
@@ -138,7 +143,8 @@ class _Attempt:
             return
         conclusion.begin_command(datetime.now(UTC))
         here("worker.started-said")
-        watched = replace(spec, observer=self._observer)
+        # only here: no file that is written before has them
+        watched = replace(spec, observer=self._observer, env={**spec.env, **given.env}, mask=given.mask)
         outcome = await self._place.engine.run(watched, self._stop, lambda pid: _write_pid(directory, pid))
         here("worker.command-ended")
         await self._end_command(outcome, spec)
@@ -185,8 +191,8 @@ class _Attempt:
         await in_thread(files.write_json, directory / files.CONTEXT, conclusion.context)
         return said.go_on
 
-    async def _make_ready(self, directory: Path, supply: Supply | None) -> RunSpec:
-        command, conclusion, engine = self._command(), self.conclusion, self._place.engine
+    async def _make_ready(self, directory: Path, command: commands.Command, supply: Supply | None) -> RunSpec:
+        conclusion, engine = self.conclusion, self._place.engine
         spec = request.build(self._document, command, self._place, self._labels, directory)
         container = request.container_fields(self._document, command)
         if engine.needs_image:
@@ -224,6 +230,15 @@ class _Attempt:
             if self._place.engine.needs_command:
                 raise
             return commands.Command(())
+
+    def _secrets(self, command: commands.Command) -> Given:
+        named = named_in([self._document.get("params") or {}, command.argv])
+        job_type = str(self._document.get("type") or "")
+        trusted = self._place.worker_config is not None or isinstance(self._document.get("command"), Mapping)
+        try:
+            return self._place.vault.given(named, command.env, job_type, registered=trusted)
+        except SecretError as error:
+            raise AttemptError(str(error), Category.INVALID if error.refused else Category.WORKER) from error
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what the work does; a stop cancels it, and is raised once it has ended."""

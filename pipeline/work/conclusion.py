@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.containers.outcome import Outcome
 from pipeline.containers.spec import Labels
 from pipeline.containers.tail import tail_text
+from pipeline.secrets import Mask
 from pipeline.shortening import short_error
 from pipeline.statuses import Status
 from pipeline.work import context as contexts
@@ -52,6 +53,7 @@ class Conclusion:
         self.inputs: list[Any] = []
         self.products: list[Any] = []
         self.metrics: Metrics | None = None
+        self.mask = Mask()
         self.job_info: dict[str, Any] = {
             "time_start": iso(start),
             "execute_node": place.execute_node,
@@ -181,6 +183,7 @@ class Conclusion:
             stopped=self.stopped,
             oom=self._outcome is not None and self._outcome.oom,
             notes=tuple(self._notes),
+            mask=self.mask,
         )
 
     def _status(self) -> Status:

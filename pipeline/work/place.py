@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.containers.base import Engine
+from pipeline.secrets import Vault
 from pipeline.work.directory import WorkRoot
 from pipeline.work.errors import AttemptError
 from pipeline.work.facts import host_facts
@@ -59,6 +60,8 @@ class Place:
     processor_timeout: float = 3600.0
     #: Bytes of standard output, and of standard error, that are kept; None: all.
     output_limit: int | None = None
+    #: Secrets that jobs may refer to.
+    vault: Vault = field(default_factory=lambda: Vault({}))
     facts: Mapping[str, Any] = field(default_factory=host_facts)
 
     @property

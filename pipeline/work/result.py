@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.secrets import Mask
 from pipeline.statuses import Status
 from pipeline.work.errors import Category
 
@@ -35,6 +36,8 @@ class Result:
     stopped: bool = False
     oom: bool = False
     notes: tuple[str, ...] = ()
+    #: What of the job's secrets is not to be said.
+    mask: Mask = field(default_factory=Mask, repr=False)
 
     @property
     def succeeded(self) -> bool:
@@ -47,7 +50,7 @@ class Result:
         return list(self.job_info.get("metrics", {}).get("products_staged", ()))
 
     def report(self) -> dict[str, Any]:
-        """Return it as a worker reports it, without what is absent."""
+        """Return it as a worker reports it, without what is absent and without secrets."""
         said = {
             "status": self.status.value,
             "error": self.error,
@@ -61,4 +64,5 @@ class Result:
             "notes": list(self.notes) or None,
             "job_info": dict(self.job_info),
         }
-        return {name: value for name, value in said.items() if value is not None}
+        report = {name: value for name, value in said.items() if value is not None}
+        return dict(self.mask.value(report)) if self.mask else report

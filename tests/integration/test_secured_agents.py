@@ -1,0 +1,193 @@
+"""A whole installation on secured servers: each agent as a user of its own, with the rights of its role and no more."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents import acls, admin
+from agents.bus import Publisher, consumer, end_offsets, read_to_end
+from agents.elastic import client_options
+from agents.index_reader import IndexReader, IndexUnavailableError
+from agents.registry import codec
+from ops.cluster.agent_process import AgentProcess
+from ops.reading.log import Log
+from ops.submitting import Submission, Submitter
+from pipeline.identity import family_of_job
+from pipeline.messages.fact import Fact
+from pipeline.messages.report import COMPLETED, WorkerReport
+from pipeline.rights import Role, rights_of
+from pipeline.settings import Settings, SinkSettings, TopicSettings
+from pipeline.statuses import Status
+from tests.certificates import Authority
+from tests.integration.secured_elasticsearch import SecuredElasticsearch
+from tests.integration.secured_kafka import ADMIN, ALICE, BOB, SecuredKafka
+from tests.waiting import until
+
+KEY = "k3y-of-the-attempts"
+SOON = 90.0
+#: what no worker offers: the job waits
+NOWHERE = '{"labels": {"zone": "nowhere"}}'
+AGENTS = (Role.GATE, Role.ORCHESTRATOR, Role.SCHEDULER, Role.WORKER, Role.SINK)
+TOPICS = TopicSettings(prefix="run-", principals=(ALICE, BOB), submit_partitions=1, commands_partitions=1)
+
+
+@dataclass
+class Site:
+    broker: SecuredKafka
+    search: SecuredElasticsearch
+    home: Path
+    agents: dict[str, AgentProcess] = field(default_factory=dict)
+    facts: list[Fact] = field(default_factory=list)
+
+    def settings(self, user: str, **kafka: Any) -> Settings:
+        """What a process of this user is given; only gate and ledger know the key of the tokens."""
+        keyed = {"token_key": KEY} if user in (Role.GATE, Role.ORCHESTRATOR) else {}
+        reached = self.broker.kafka(user).model_copy(update=kafka)
+        return Settings(home=self.home / user, kafka=reached, topics=TOPICS, sink=self.search.sink(), **keyed)
+
+    def submit(self, user: str, payload: dict[str, Any], **options: Any) -> str:
+        """Submit by the user's own topic; return the job that came of it."""
+        with Submitter(self.settings(user, submit_as=user)) as submitter:
+            one = Submission("hello", payload, options=options)
+            submitter.send(one).result(SOON)
+        return until(lambda: self.job_of(one.submission_id), SOON, what="the submission to be taken")
+
+    def job_of(self, submission_id: str) -> str | None:
+        return next((fact.job_id for fact in self.read() if fact.submission_id == submission_id), None)
+
+    def statuses(self, job_id: str) -> list[str]:
+        return [fact.status for fact in self.read() if fact.job_id == job_id]
+
+    def read(self) -> list[Fact]:
+        """Return all facts so far, as an operator may read them."""
+        while (message := self.log.poll(0.02)) is not None:
+            self.facts.append(Fact.of(codec(self.log_settings).decode("fact", message.value())))
+        return self.facts
+
+    def __post_init__(self) -> None:
+        self.log_settings = self.settings(Role.OPERATOR)
+        self.log = Log(self.log_settings)
+
+    def logs(self) -> str:
+        return "\n".join(agent.log.read_text(errors="replace") for agent in self.agents.values())
+
+
+@pytest.fixture(scope="module")
+def search(servers_home: Path) -> Iterator[SecuredElasticsearch]:
+    server = SecuredElasticsearch(servers_home / "secured-search", heap_mib=384)
+    server.start()
+    yield server
+    server.wipe()
+
+
+@pytest.fixture(scope="module")
+def site(
+    secured_broker: SecuredKafka, search: SecuredElasticsearch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    made = Site(secured_broker, search, tmp_path_factory.mktemp("secured"))
+    administrator = made.settings(ADMIN)
+    topology = administrator.topology
+    admin.apply(administrator)
+    rights = {f"User:{role}": rights_of(role, topology) for role in Role}
+    rights |= {f"User:{one}": rights_of(Role.PRODUCER, topology, principal=one) for one in (ALICE, BOB)}
+    acls.create(administrator, acls.grants(rights))
+    events = topology.events
+    made.log.follow(events, dict.fromkeys(range(events.partitions), 0))
+    for role in AGENTS:
+        one = made.settings(role)
+        agent = AgentProcess(one.home, role, [role], ["--no-gate"] if role is Role.ORCHESTRATOR else [])
+        made.agents[role] = agent
+        agent.start(one.environment())
+    yield made
+    for agent in reversed(made.agents.values()):
+        agent.stop(20)
+    made.log.close()
+
+
+def indexed(reader: IndexReader, job_id: str) -> dict[str, Any] | None:
+    try:
+        return reader.get(job_id, fresh=True)
+    except IndexUnavailableError as error:
+        # a day's first index has no shards for a moment
+        assert "503" in str(error), error
+        return None
+
+
+def test_a_job_runs_and_is_indexed_though_each_agent_has_its_role_s_rights_alone(site: Site) -> None:
+    before = site.broker.denials()
+    job = site.submit(ALICE, {"_command": "sh -c 'env; cat /proc/self/environ'"}, username="somebody else")
+    until(lambda: Status.COMPLETED in site.statuses(job), SOON, what=lambda: (site.statuses(job), site.logs()[-3000:]))
+    with IndexReader(Settings(sink=site.search.sink(user="reader"))) as reader:
+        found = until(lambda: indexed(reader, job), SOON, what="the job's document")
+    assert found["job"]["submitter"] == {"name": ALICE, "verified": True}
+    assert site.broker.denials() == before
+
+
+def test_a_password_is_neither_in_logs_nor_in_the_process_list_nor_in_what_a_job_sees(site: Site) -> None:
+    shown = site.logs()
+    for role in AGENTS:
+        process = site.agents[role].find()
+        assert process is not None
+        shown += " ".join(process.cmdline())
+        # by file: not even in the agent's own environment
+        shown += "".join(process.environ().values()).replace(KEY, "")
+        assert site.broker.password(role) not in shown
+    printed = "".join(path.read_text() for path in (site.home / Role.WORKER / "work").rglob("_std*.txt"))
+    assert "PATH=" in printed
+    assert "JOBSTREAM_KAFKA" not in printed
+    assert KEY not in shown + printed
+
+
+def test_one_principal_s_payload_and_hash_block_no_job_of_another(site: Site) -> None:
+    payload = {"_command": "true", "granule": 7}
+    blocked = site.submit(ALICE, payload, payload_hash="mine", needs=NOWHERE)
+    job = site.submit(BOB, payload, payload_hash="mine")
+    again = site.submit(ALICE, payload, payload_hash="mine")
+    until(lambda: Status.COMPLETED in site.statuses(job), SOON, what="the other's job to complete")
+    assert site.statuses(blocked) == [Status.QUEUED]
+    until(lambda: site.statuses(again) == [Status.DEDUPED], SOON, what="the same principal's own to be a duplicate")
+
+
+def test_a_worker_can_t_report_on_an_attempt_that_isn_t_its_own(site: Site) -> None:
+    job = site.submit(BOB, {"_command": "true", "forged": True}, needs=NOWHERE)
+    settings = site.settings(Role.WORKER)
+    topology = settings.topology
+    reader = consumer(site.settings(Role.OPERATOR), "test")
+    dead = end_offsets(reader, topology.dead.name, [0])[0]
+    publisher = Publisher(settings, "forger")
+    for holder, token in (("vm:1:x", "0" * 32), ("vm:1:x", "")):
+        report = WorkerReport(COMPLETED, holder, job, 1, token, '{"status": "job-completed"}')
+        value = codec(settings).encode("report", report.record())
+        number = topology.job_partition(job)
+        publisher.send(topology.reports, family_of_job(job), value, number).result(SOON)
+    publisher.close()
+    until(lambda: end_offsets(reader, topology.dead.name, [0])[0] >= dead + 2, SOON, what="two dead letters")
+    reasons = [dict(one.headers() or ())["reason"].decode() for one in read_to_end(reader, topology.dead.name, [0])]
+    reader.close()
+    assert all("the token is not that of attempt 1" in reason for reason in reasons[dead:])
+    assert site.statuses(job) == [Status.QUEUED]
+
+
+@pytest.mark.parametrize("shown", [{"user": None}, {"api_key": "bm9ib2R5Om5vdGhpbmc="}, {"ca_file": "another"}])
+def test_who_shows_elasticsearch_no_valid_key_or_believes_another_authority_gets_nothing(
+    search: SecuredElasticsearch, tmp_path: Path, shown: dict[str, Any]
+) -> None:
+    if "ca_file" in shown:
+        shown = {"ca_file": Authority(tmp_path).file}
+    with IndexReader(Settings(sink=search.sink(**shown))) as reader, pytest.raises(IndexUnavailableError) as refused:
+        reader.counts()
+    said = "certificate verify failed" if "ca_file" in shown else "401"
+    assert said in str(refused.value).replace("CERTIFICATE_VERIFY_FAILED", said)
+
+
+def test_an_api_key_is_shown_and_wins_over_a_user(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("a2V5OnNlY3JldA==\n")
+    known = SinkSettings(elasticsearch="https://search", user="u", password="p", api_key_file=tmp_path / "key")
+    options = client_options(known)
+    assert options["api_key"] == "a2V5OnNlY3JldA=="
+    assert "basic_auth" not in options
+    assert options["ssl_context"].check_hostname
+    assert "a2V5" not in repr(known)
