@@ -8,6 +8,7 @@ import orjson
 from ops.reading.log import Log
 from ops.replaying.decided import positions
 from ops.replaying.reading import records
+from tests.chaos.lanes import Record
 from tests.chaos.load import Load, await_end, wrongs
 from tests.chaos.site import Site, Tell
 from tests.chaos.watch import Watch
@@ -33,21 +34,34 @@ class Verdict:
     documents: int = 0
 
 
-def judge(site: Site, load: Load, watch: Watch, tell: Tell) -> Verdict:
+def mind(site: Site, record: Record) -> None:
+    """Start again what ended by itself, as a supervisor would."""
+    for agent in site.agents.values():
+        if not agent.runs:
+            record.ended_itself(agent)
+            agent.start()
+
+
+def judge(site: Site, load: Load, watch: Watch, record: Record, tell: Tell) -> Verdict:
     """Wait for what is left, with all agents running, and look at everything; takes as long as it takes."""
     verdict = Verdict()
     if load.failure is not None:
         verdict.wrong.append(f"the load failed: {load.failure!r}")
     tell(f"waiting for {len(load.left())} of {len(load.cases)} cases")
-    for case in await_end(load, LOST * PATIENCE, tell)[:_SHOWN]:
+    for case in await_end(load, LOST * PATIENCE, tell, lambda: mind(site, record))[:_SHOWN]:
         jobs = {job: watch.statuses(job) for one in case.submissions for job in watch.jobs_of(one)}
         verdict.wrong.append(f"case {case.number} ({case.kind}) never ended: {jobs or 'not taken'}")
     for case in load.cases:
         for said in wrongs(case, watch, site.settings.product_store):
             verdict.wrong.append(f"case {case.number} ({case.kind}, {', '.join(case.submissions)}): {said}")
     tell("waiting for the sink")
+
+    def caught_up() -> bool:
+        mind(site, record)
+        return _indexed(site)
+
     try:
-        until(lambda: _indexed(site), INDEXED, 1.0, what="the sink has read all facts")
+        until(caught_up, INDEXED, 1.0, what="the sink has read all facts")
     except AssertionError as late:
         verdict.wrong.append(str(late))
     _audit(site, verdict, tell)

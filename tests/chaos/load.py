@@ -270,10 +270,14 @@ def _wrong_product(case: Case, jobs: list[str], watch: Watch, products: Path) ->
     return [] if completed == [attempt] else [f"the product is attempt {attempt}'s, completed is {completed}"]
 
 
-def await_end(load: Load, timeout: float, tell: Callable[[str], None]) -> list[Case]:
-    """Wait until every case is over; return those that are not where nothing ended for `timeout` seconds."""
+def await_end(load: Load, timeout: float, tell: Callable[[str], None], mind: Callable[[], None]) -> list[Case]:
+    """Wait until every case is over; return those that are not where nothing ended for `timeout` seconds.
+
+    `mind` is called now and then: somebody has to start again what ends meanwhile.
+    """
     count, since, told = -1, time.monotonic(), time.monotonic()
     while True:
+        mind()
         load.attend()
         left = load.left()
         if len(left) != count:

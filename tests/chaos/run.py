@@ -61,7 +61,7 @@ def chaos(home: Path, asked: Asked, tell: Tell) -> Result:
         try:
             failures = _kill(site, load, record, asked, begun)
             load.stop()
-            verdict = judge(site, load, watch, tell)
+            verdict = judge(site, load, watch, record, tell)
             codes = site.stop()
             wrong = [*failures, *verdict.wrong, *_wrong_processes(record, codes, asked)]
             counts = watch.counts()

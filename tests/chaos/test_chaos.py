@@ -8,6 +8,7 @@ from pipeline.crash_points import POINTS
 from tests.chaos.plan import deaths
 from tests.chaos.report import figures
 from tests.chaos.run import Asked, chaos
+from tests.waiting import PATIENCE
 
 #: The order and the passes; any other must do as well.
 SEED = 28
@@ -18,7 +19,7 @@ AT_RANDOM = 5
 @pytest.mark.integration
 @pytest.mark.timeout(1500)
 def test_a_death_at_each_crash_point_costs_nothing(servers_home: Path) -> None:
-    asked = Asked(SEED, kills=len(POINTS) + AT_RANDOM, seconds=1200, actions=("kill",), passes=3)
+    asked = Asked(SEED, kills=len(POINTS) + AT_RANDOM, seconds=600 * PATIENCE, actions=("kill",), passes=3)
     result = chaos(servers_home / "chaos", asked, lambda line: print(line, flush=True))
     print(*figures(result), *result.record.by_themselves, sep="\n")
     assert result.wrong == []
