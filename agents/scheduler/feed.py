@@ -67,7 +67,12 @@ class Feed:
         self._announced: set[str] = set()
         self._missing: set[str] = set()
         self._look_at = 0.0
-        self._begin()
+        try:
+            self._begin()
+        except BaseException:
+            # who tries again makes a new one
+            self.close()
+            raise
 
     def poll(self, timeout: float) -> list[Message]:
         """Return what came, and which queues are now read up; waits `timeout` seconds where nothing is there.
