@@ -182,7 +182,9 @@ class Lane:
             if not wrong:
                 self._record.ended_itself(victim)
             return False
-        if not wrong and victim.code != _expected(death.action):
+        if not wrong and victim.stood_still:
+            self._record.ended_itself(victim)
+        elif not wrong and victim.code != _expected(death.action):
             wrong = f"exit code {victim.code}\n{victim.tail(30)}"
         lived = time.monotonic() - victim.begun
         self._record.add(
@@ -260,6 +262,8 @@ class Lane:
         elif code == -signal.SIGTERM and not victim.output():
             # it has not got so far as to heed one; on a busy machine that takes its time
             lived = 0.0
+        elif victim.stood_still:
+            self._record.ended_itself(victim)
         elif code != _expected(action):
             wrong = f"exit code {code}\n{victim.tail(30)}"
         self._record.add(Died(victim.name, "", action, lived=lived, code=victim.code, wrong=wrong))

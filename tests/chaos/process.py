@@ -58,6 +58,11 @@ class Process:
     def runs(self) -> bool:
         return self._child is not None and self._child.poll() is None
 
+    @property
+    def stood_still(self) -> bool:
+        """Whether it got no processor for so long that it ended itself, as an orchestrator must (design §4)."""
+        return self.code == 1 and self.said("stood still for longer than half the session")
+
     def signal(self, number: signal.Signals) -> bool:
         """Send a signal; say whether it still ran."""
         with self._lock:
