@@ -17,7 +17,7 @@ from tests.simulation.shrink import failure, shrunk
 from tests.simulation.world import START, plan_of, run
 
 #: Of so many worlds one has its records encoded as in earnest; the others save the time.
-AVRO_EVERY = 8
+AVRO_EVERY = 7
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,9 @@ class Bus:
     def __init__(self, timeline: Timeline) -> None:
         self.timeline = timeline
         self.up = True
+        self._down_since = 0
+        #: how long (ms) the last outage was
+        self.outage = 0
         self.topics: dict[str, list[Log]] = {}
         self.ids: dict[str, str] = {}
         #: told of each record at once, in the broker: they check
@@ -89,9 +92,11 @@ class Bus:
 
     def go_down(self) -> None:
         self.up = False
+        self._down_since = self.timeline.now
 
     def come_up(self) -> None:
         self.up = True
+        self.outage = self.timeline.now - self._down_since
         waiting, self._waiting = self._waiting, []
         for action in waiting:
             action()
@@ -119,7 +124,7 @@ class Producer:
     """One process's producer: a queue for each partition, flushed some ms later.
 
     `hold` keeps everything back (the process is paused, or cut off alone), `crash` delivers a part of what is queued
-    and forgets the rest, `slow` (ms) is how long the first flush after an outage takes.
+    and forgets the rest, `slow` (ms) is how long the first flush after an outage takes at most.
     """
 
     def __init__(self, bus: Bus, random: Random, latency: int = 6, twice: float = 0.0) -> None:
@@ -195,7 +200,9 @@ class Producer:
         self.bus.timeline.after(self._random.randint(1, self._latency), lambda: self._tell(told))
 
     def _back_off(self) -> int:
-        return self._random.randint(self.slow * 3 // 4, self.slow)
+        # the waits between tries double, so that the last one is no longer than all before it: than the outage
+        longest = min(self.slow, self.bus.outage)
+        return self._random.randint(longest * 3 // 4, longest)
 
     def _tell(self, told: list[tuple[_Queued, Outcome]]) -> None:
         if self._held:

@@ -28,7 +28,8 @@ class Ending:
         for actor in self.actors:
             self.down_until[actor.name] = 0
             if isinstance(actor, Owner):
-                actor.fuse, actor.loses, actor.stall = -1, False, -1
+                actor.fuse, actor.loses, actor.stall, actor.waits_for = -1, False, -1, ""
+                actor.dies_finding = False
             if isinstance(actor, Worker):
                 actor.find_connection()
                 actor.drain(False)

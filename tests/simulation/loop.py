@@ -13,7 +13,7 @@ class SimLoop(asyncio.AbstractEventLoop):
     """Runs what is ready when its actor is let; once the actor's life ends, nothing of it ever runs again."""
 
     def __init__(self, actor: Actor) -> None:
-        self._actor = actor
+        self.actor = actor
         self._life = actor.life
         self._ready: deque[asyncio.Handle] = deque()
         self._planned = False
@@ -25,7 +25,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._ready.append(handle)
         if not self._planned:
             self._planned = True
-            self._actor.after(0, self._pump)
+            self.actor.after(0, self._pump)
         return handle
 
     call_soon_threadsafe = call_soon  # type: ignore[assignment]
@@ -37,11 +37,11 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
         handle = asyncio.TimerHandle(when, callback, args, self, context)
-        self._actor.after(max(0, round((when - self.time()) * 1000)), lambda: self._ripe(handle))
+        self.actor.after(max(0, round((when - self.time()) * 1000)), lambda: self._ripe(handle))
         return handle
 
     def time(self) -> float:
-        return self._actor.now / 1000
+        return self.actor.now / 1000
 
     def create_future(self) -> "asyncio.Future[Any]":
         return asyncio.Future(loop=self)
@@ -75,7 +75,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._planned = True
         asyncio._set_running_loop(self)
         try:
-            while self._ready and self._actor.life == self._life and self._actor.alive:
+            while self._ready and self.actor.life == self._life and self.actor.alive:
                 handle = self._ready.popleft()
                 if not handle.cancelled():
                     handle._run()

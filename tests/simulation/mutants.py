@@ -9,9 +9,12 @@ from typing import Any
 from unittest.mock import patch
 
 from agents import faust_recovery
+from agents.changelog_reader import Change
+from agents.orchestrator import merging_table
 from agents.orchestrator.merging_table import MergingTable
 from agents.orchestrator.outputs import Outputs
 from agents.orchestrator.partition import Partition, _Batch
+from pipeline.holding.memory import Remembered
 from pipeline.ledger import control, leases, reports, timers
 from pipeline.ledger.case import Case
 from pipeline.ledger.clock import Clock
@@ -96,7 +99,7 @@ def _never_resuming(self: Clock, tick: Tick, at: Any) -> Any:
 
 
 def _granting_silently(case: Case, claim: Any, job: Job) -> None:
-    document = case.document(claim.job_id).run_document(job.attempt)
+    document = case.document(claim.job_id).run_document(job)
     case.command(Command(GRANT, claim.holder, claim.job_id, job.attempt, claim.claim_id,
                          lease_ms=case.policy.lease_ms, document=document))  # fmt: skip
 
@@ -170,14 +173,25 @@ def _forgetting_all(case: Case, due: Any) -> None:
     case.forget_documents(dropped)
 
 
-_revoke = control._revoke
+def _granting_what_waits(case: Case, claim: Any) -> None:
+    job = case.family.jobs.get(claim.job_id)
+    named = claim if job is None or job.phase is not Phase.WAITING else replace(claim, attempt=job.attempt)
+    leases.claimed(case, named)
+
+
+def _going_past_what_is_set_back(self: MergingTable, changelog: Any, changes: Sequence[Change]) -> None:
+    _take_over(self, changelog, changes)
+    self.data.set_persisted_offset(changelog, max(change.offset for change in changes))
+
+
+_revoke, _take_over = control._revoke, MergingTable.take_over
 
 
 MUTANTS = (
     Mutant("fence not compared", "a report counts for whoever holds the job now (design §4)",
-           lambda: [patch.object(deciding, "reported", _unfenced)], seed=35),
+           lambda: [patch.object(deciding, "reported", _unfenced)], seed=84),
     Mutant("dedup ignores a retry that is pending", "of a job in back-off a duplicate runs",
-           lambda: [patch.object(Job, "blocks", property(lambda self: self.status in BLOCKING))], seed=7),
+           lambda: [patch.object(Job, "blocks", property(lambda self: self.status in BLOCKING))], seed=8),
     Mutant("terminal is not absorbing", "a final report that is repeated ends its job again",
            lambda: [patch.object(deciding, "reported", _ending_again)], seed=0),
     Mutant("seq skipped", "each retry leaves a gap in the numbers",
@@ -185,13 +199,13 @@ MUTANTS = (
     Mutant("refusals take no number", "two facts of a job have one seq (decision 004)",
            lambda: [patch.object(Case, "refuse", _refusing_without_a_number)], seed=0),
     Mutant("leases end by the time of day", "an outage of ours expires everybody",
-           lambda: [patch.object(Clock, "tick", _ticking_by_the_time_of_day)], seed=24),
+           lambda: [patch.object(Clock, "tick", _ticking_by_the_time_of_day)], seed=11),
     Mutant("resumed ticks ignored", "who reconnects late after an outage of ours is expired",
-           lambda: [patch.object(Clock, "tick", _never_resuming)], seed=24),
+           lambda: [patch.object(Clock, "tick", _never_resuming)], seed=83),
     Mutant("source offsets not remembered", "what the gate forwards twice is applied twice",
            lambda: [patch.object(Family, "has_applied", lambda self, source: False)], seed=2),
     Mutant("merge believes the later record", "an old owner sets families back",
-           lambda: [patch.object(MergingTable, "_merge", lambda self, p, k, v, h: self.put_row(p, k, v))], seed=1),
+           lambda: [patch.object(merging_table, "takes_over", lambda stored, value, headers: True)], seed=1),
     Mutant("grant without tombstone", "the run topic keeps what no longer waits",
            lambda: [patch.object(leases, "_grant", _granting_silently)], seed=0),
     Mutant("heartbeats of anybody renew", "who lost a lease keeps it alive, and is never stopped",
@@ -199,7 +213,7 @@ MUTANTS = (
     Mutant("redelivery counted as new", "the same submission again makes its job again",
            lambda: [patch.object(Family, "knows", lambda self, job_id: False)], seed=2),
     Mutant("state before outputs", "after a crash outputs are never published",
-           lambda: [patch.object(Partition, "apply", _state_first)], seed=22),
+           lambda: [patch.object(Partition, "apply", _state_first)], seed=17),
     Mutant("acknowledged before the changelog", "a crash loses state that nobody reads again",
            lambda: [patch.object(Outputs, "back", _backing_without_waiting)], seed=1),
     Mutant("acknowledged before the outputs", "a crash loses facts",
@@ -209,18 +223,26 @@ MUTANTS = (
     Mutant("of a batch the last outputs alone", "facts between are lost (decision 003)",
            lambda: [patch.object(Partition, "_adopt", _keeping_the_last_outputs)], seed=1),
     Mutant("forgetting takes along what is not over", "what completed runs again within the window (decision 007)",
-           lambda: [patch.object(timers, "forget", _forgetting_all)], seed=7),
+           lambda: [patch.object(timers, "forget", _forgetting_all)], seed=24),
     Mutant("families enter the index once", "the next owner knows no timers of a job",
-           lambda: [patch.object(Partition, "_adopt", _entering_the_index_once)], seed=64),
+           lambda: [patch.object(Partition, "_adopt", _entering_the_index_once)], seed=59),
     Mutant("lost records are read over", "what a fetch lost is committed (Faust's streams)",
            lambda: [patch.object(Partition, "_follow", lambda self, offset: None)], seed=5),
     Mutant("an attempt waits twice", "a lease that was given up comes back as the same attempt",
            lambda: [patch.object(module, "give_up", _giving_up_nothing) for module in (timers, reports)], seed=0),
     Mutant("revoked while publishing", "products of a revoked job are shown",
            lambda: [patch.dict(control._ON_JOBS, {"revoke": lambda case, message, job, arguments: _revoke(
-               case, message, replace(job, permitted=False), arguments)})], seed=21),
+               case, message, replace(job, permitted=False), arguments)})], seed=8),
+    Mutant("grants what waits", "a late claim takes another attempt than it names",
+           lambda: [patch.object(deciding, "claimed", _granting_what_waits)], seed=4),
+    Mutant("forgets what it ran", "a grant that comes twice is run twice",
+           lambda: [patch.object(Remembered, "holds", lambda self, job_id, attempt, now: False)], seed=22),
+    Mutant("set back rows are not written again", "compaction keeps what an old owner wrote late",
+           lambda: [patch.object(MergingTable, "take_set_back", lambda self, partition: {})], seed=14),
+    Mutant("recovery goes past rows that were set back", "who crashes before they are written again forgets them",
+           lambda: [patch.object(MergingTable, "take_over", _going_past_what_is_set_back)], seed=14),
     Mutant("read from where the successor is", "an old owner that recovers late folds over what it lacks",
            lambda: [patch.object(faust_recovery, "set_back", lambda before, after: {})], seed=10442),
     Mutant("refused claims keep their credit", "slots are lost, and jobs wait for ever",
-           lambda: [patch.object(Account, "refuse", lambda self, key: None)], seed=46),
+           lambda: [patch.object(Account, "refuse", lambda self, key: None)], seed=4),
 )  # fmt: skip

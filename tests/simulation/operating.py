@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pipeline.ledger.state import Phase
 from pipeline.messages.control import ControlRequest
 from tests.simulation.bus import Entry
 from tests.simulation.gate import jobs_of
@@ -55,7 +54,14 @@ class Operations:
 
     def _produce_submission(self: "World", asked: dict[str, Any]) -> None:
         partition, value = self.random.randrange(self.topology.submit_partitions), orjson.dumps(asked)
-        self.bus.when_up(lambda: self.bus.append(self.topology.submit.name, partition, b"", value))
+
+        def send() -> None:
+            first = [self.accepted_at[job_id] for job_id in jobs_of(asked) if job_id in self.accepted_at]
+            # jobs.submit keeps nothing for as long as the ledger remembers: what is older never comes again
+            if not first or self.timeline.now - min(first) < self.policy.window_ms // 4:
+                self.bus.append(self.topology.submit.name, partition, b"", value)
+
+        self.bus.when_up(send)
 
     def op_control(self: "World", action: str, which: int) -> None:
         going_on = [
@@ -91,6 +97,27 @@ class Operations:
             owner.stall, owner.stall_ms = fuse, ms
         else:
             self._pause(owner, ms)
+
+    def op_crash_at(self: "World", which: int, place: str, twice: bool) -> None:
+        """Die just after a record of this kind was delivered; who takes over may be next."""
+        for owner in self.owners if twice else [self.owners[which]]:
+            owner.waits_for, owner.befalls = place, owner.crash
+
+    def op_pause_at(self: "World", which: int, place: str, ms: int, dies: bool) -> None:
+        """Stand still just after a record of this kind was delivered; `dies`: and die once a row is written late."""
+        owner = self.owners[which]
+
+        def stand_still() -> None:
+            self._pause(owner, ms)
+            if dies:
+                owner.waits_for, owner.befalls = "families", owner.crash
+
+        owner.waits_for, owner.befalls = place, stand_still
+
+    def op_crash_finding(self: "World") -> None:
+        """Have each orchestrator die once that reads of a row that was set back."""
+        for owner in self.owners:
+            owner.dies_finding = True
 
     def op_lose_power(self: "World", which: int) -> None:
         self.owners[which].lose_power()
@@ -139,25 +166,27 @@ class Operations:
         one = self.schedulers[which]
         one.at_next_claim = lambda: self._pause(one, ms)
 
-    def op_late_claim(self: "World", back: int) -> None:
-        """Let a claim arrive again: one of an attempt whose next one waits by now, where there is any."""
-        claims = self.watch.claims[-200:]
-        late = [one for one in claims if self._waits_again(*one)] or claims
-        if late and self.bus.up:
-            partition, entry = late[back % len(late)]
+    def op_late_claim(self: "World", later: int) -> None:
+        """Let a claim arrive again `later` ms after its job's next attempt waits, whenever that is."""
+        self.watch.late_claims.append(later)
+
+    def _claim_again(self: "World", partition: int, entry: Entry, later: int) -> None:
+        def again() -> None:
             self.bus.append(self.topology.inbox.name, partition, entry.key, entry.value)
 
-    def _waits_again(self: "World", partition: int, entry: Entry) -> bool:
-        reference = self.watch.references[partition]
-        claim = reference.log[entry.offset].message.body
-        family = reference.families.get(claim.job_id.partition("-")[0])
-        job = None if family is None else family.jobs.get(claim.job_id)
-        return job is not None and job.phase is Phase.WAITING and job.attempt > claim.attempt
+        self.timeline.after(later, lambda: self.bus.when_up(again))
 
     def op_broker_down(self: "World", ms: int) -> None:
         if self.bus.up:
             self.bus.go_down()
             self.timeline.after(ms, self.bus.come_up)
+
+    def op_sit_out(self: "World", first: int, ms: int) -> None:
+        """Let a long outage of the broker begin while jobs run, and pass, and leases be counted after it."""
+        self.op_burst(first, 15)
+        self.op_run(25_000)
+        self.op_broker_down(ms)
+        self.op_run(ms + 70_000)
 
     def op_owners_down(self: "World", ms: int) -> None:
         self._down(self.owners, ms)
@@ -166,7 +195,10 @@ class Operations:
         self._down(self.gates, ms)
 
     def op_skew(self: "World", ms: int) -> None:
+        """Put the broker's clock off, and the orchestrators' own by other amounts."""
         self.bus.skew = ms
+        for owner in self.owners:
+            owner.skew = self.random.choice([0, -ms, 60 * ms, -60 * ms])
 
     def op_compact_runs(self: "World") -> None:
         for queue in QUEUES:

@@ -4,12 +4,14 @@ What is modelled is Faust itself: assignments, recovery from the changelog, stan
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from random import Random
 
 from faust.types import TP
 
 from agents import faust_recovery
+from agents.bus import Outcome
 from agents.orchestrator.inbox_identity import check
 from agents.orchestrator.outputs import Outputs
 from agents.orchestrator.partition import LostRecordsError, Partition, Record
@@ -55,6 +57,13 @@ class Owner(Actor):
         #: changelog records until it stands still with them in hand, and for how long
         self.stall, self.stall_ms = -1, 0
         self.stalls = lambda: None
+        #: the kind of topic of which it hears a delivery, and what befalls it then
+        self.waits_for = ""
+        self.befalls: Callable[[], None] = lambda: None
+        #: it dies as soon as it has read that an older owner set a row back, before it can write that again
+        self.dies_finding = False
+        #: ms by which its own clock is off
+        self.skew = 0
         #: the next fetch loses a record, as Faust once did
         self.loses = False
         self.problems: list[str] = []
@@ -70,6 +79,7 @@ class Owner(Actor):
     def start(self) -> None:
         self.begin_life()
         self.fuse = self.stall = -1
+        self.waits_for = ""
         if self.in_memory:
             self.disk.wipe()
         self.disk.watch(self._effect)
@@ -84,7 +94,7 @@ class Owner(Actor):
                 outer._effect()
                 if topic.name.endswith("-changelog"):
                     outer._stand_still()
-                outer.producer.produce(topic, key, value, partition, delivered, headers)
+                outer.producer.produce(topic, key, value, partition, outer._met(topic.name, delivered), headers)
 
         self.outputs = Outputs(Counting(), self._codec, self.topology, self._key)  # type: ignore[arg-type]
         self.locks = [asyncio.Lock() for _ in range(self.topology.inbox_partitions)]
@@ -154,10 +164,11 @@ class Owner(Actor):
     async def _own(self, number: int, generation: int) -> None:
         await self._when_up()
         before = self._position(number)
-        await self._recover(number)
+        read = await self._recover(number)
         async with self.locks[number]:
             partition = Partition(number, self.tables, self.outputs, self._codec, self._guard)
             await partition.recover()
+            self.watch.begins(number, read)
             await self._when_up()
             stored = self.tables.policy(number)
             check(number, stored[0] if stored else None, "inbox", partition.highest, self._inbox(number).end)
@@ -173,17 +184,21 @@ class Owner(Actor):
     def _position(self, number: int) -> dict[TP, int]:
         return {TP(self.topology.inbox.name, number): self.committed[number]}
 
-    async def _recover(self, number: int) -> None:
+    async def _recover(self, number: int) -> dict[str, int]:
+        """Follow the changelogs to their ends; return where each was."""
         await self._when_up()
+        read = {}
         for table, changelog in zip(TABLES, self.topology.changelogs(), strict=True):
             log = self.bus.log(changelog.name, number)
             at, end = self.opened[table].position(number), log.end
             while at < end:
                 upto = min(end, at + self.random.choice([1, 7, 50, 1000]))
-                self.opened[table].follow(number, log.read(at, upto - at))
+                self._follow(table, number, log.read(at, upto - at))
                 at = upto
                 await asyncio.sleep(0.001)
                 await self._when_up()
+            read[table] = end
+        return read
 
     async def _consume(self, number: int, partition: Partition, generation: int, position: int) -> None:
         log = self._inbox(number)
@@ -240,7 +255,14 @@ class Owner(Actor):
         if entries:
             self.standby[table, partition] = entries[-1].offset + 1
             with suppress(CrashError):
-                self.opened[table].follow(partition, entries)
+                self._follow(table, partition, entries)
+
+    def _follow(self, table: str, partition: int, entries: list[Entry]) -> None:
+        self.opened[table].follow(partition, entries)
+        if self.dies_finding and self.opened[table].has_set_back(partition):
+            self.dies_finding = False
+            self.crash()
+            raise CrashError
 
     def _guard(self) -> None:
         """Where the real one looks whether the process stood still; here it doesn't, so that zombies act."""
@@ -250,6 +272,19 @@ class Owner(Actor):
             self.stall -= 1
             if self.stall < 0:
                 self.stalls()
+
+    def _met(self, topic: str, delivered: Callable[[Outcome], None]) -> Callable[[Outcome], None]:
+        """Have what it waits for befall it as soon as it could hear of this delivery, but before it does."""
+
+        life = self.life
+
+        def heard(outcome: Outcome) -> None:
+            if self.waits_for and self.waits_for in topic:
+                self.waits_for = ""
+                self.befalls()
+            self.do(life, lambda: delivered(outcome))
+
+        return heard
 
     def _effect(self) -> None:
         if self.fuse < 0 or not self.alive:

@@ -7,6 +7,8 @@ from typing import Any
 Operation = tuple[str, tuple[Any, ...]]
 
 _ACTIONS = ("revoke", "retry", "retry", "retry!", "reprioritise", "republish")
+#: Kinds of records after whose delivery an owner dies or stands still: between them lie its awaits.
+_PLACES = (*["commands"] * 4, "events", "run", "families", "documents", "active", "inbox", "reports")
 #: (name, weight, arguments)
 _KINDS: list[tuple[str, int, Callable[[Random], tuple[Any, ...]]]] = [
     ("submit", 30, lambda r: (r.choice([r.randrange(8), r.randrange(100)]), r.randrange(60), r.choice([1, 1, 1, 2]),
@@ -20,6 +22,9 @@ _KINDS: list[tuple[str, int, Callable[[Random], tuple[Any, ...]]]] = [
     ("run", 30, lambda r: (r.choice([3, 20, 100, 500, 2000, 10_000, 20_000]),)),
     ("crash_owner", 8, lambda r: (r.randrange(3), r.choice([0, 1, 2, 3, 5, 8, 13, 30]))),
     ("pause_owner", 4, lambda r: (r.randrange(3), r.choice([3000, 30_000, 60_000, 90_000]), r.choice([0, 1, 1, 2]))),
+    ("crash_at", 4, lambda r: (r.randrange(3), r.choice(_PLACES), r.random() < 0.5)),
+    ("pause_at", 4, lambda r: (r.randrange(3), r.choice(_PLACES), r.choice([30_000, 60_000]), r.random() < 0.7)),
+    ("crash_finding", 2, lambda r: ()),
     ("lose_power", 1, lambda r: (r.randrange(3),)),
     ("lose_disk", 2, lambda r: (r.randrange(3),)),
     ("keep_snapshot", 2, lambda r: (r.randrange(3),)),
@@ -35,10 +40,11 @@ _KINDS: list[tuple[str, int, Callable[[Random], tuple[Any, ...]]]] = [
     ("crash_scheduler", 2, lambda r: (r.randrange(2),)),
     ("pause_scheduler", 2, lambda r: (r.randrange(2), r.choice([3000, 20_000, 90_000, 150_000]))),
     ("broker_down", 2, lambda r: (r.choice([500, 8000, 70_000, 200_000]),)),
+    ("sit_out", 1, lambda r: (r.randrange(1000), r.choice([70_000, 200_000]))),
     ("owners_down", 2, lambda r: (r.choice([8000, 70_000, 200_000]),)),
     ("gates_down", 2, lambda r: (r.choice([8000, 70_000, 200_000]),)),
     ("skew", 1, lambda r: (r.choice([-2000, -200, 0, 500, 3000]),)),
-    ("late_claim", 2, lambda r: (r.randrange(60),)),
+    ("late_claim", 2, lambda r: (r.choice([0, 0, 3, 400]),)),
     ("compact_runs", 1, lambda r: ()),
     ("recover", 2, lambda r: (r.randrange(3),)),
 ]  # fmt: skip
@@ -49,11 +55,12 @@ _CALM = ("submit", "submit_like", "run", "control", "submit_again", "burst", "re
 #: What a world's troubles are mostly of, by turns: few kinds at a time go deeper than all at once.
 THEMES = (
     ("pause_worker", "cut_off", "crash_worker", "drain"),
-    ("crash_owner", "pause_owner", "rebalance", "lose_disk", "lose_power"),
+    ("crash_owner", "pause_owner", "rebalance", "lose_disk", "lose_power", "crash_at", "pause_at"),
     ("crash_gate", "pause_gate", "control_early", "submit_bad"),
-    ("broker_down", "owners_down", "gates_down", "skew"),
+    ("broker_down", "owners_down", "gates_down", "skew", "sit_out"),
     ("elect", "crash_scheduler", "pause_scheduler", "late_claim", "crash_worker", "compact_runs", "cut_off"),
-    ("pause_owner", "crash_owner", "lose_record", "pause_worker", "crash_gate"),
+    ("pause_owner", "crash_owner", "lose_record", "pause_worker", "crash_gate", "crash_at"),
+    ("pause_at", "crash_at", "crash_finding"),
     (),
 )
 #: Operations with trouble among a world's operations; outages last long, and must leave time between them.

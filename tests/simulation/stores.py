@@ -1,7 +1,7 @@
 """What a process keeps on its disk: the real `MergingTable` and `LedgerTables` over a store without RocksDB."""
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,6 +34,15 @@ class Database:
         self.wrote()
         if self.rows.pop(key, None) is not None:
             self._sorted = None
+
+    def write(self, rows: Mapping[bytes, bytes | None]) -> None:
+        self.wrote()
+        self._sorted = None
+        for key, value in rows.items():
+            if value is None:
+                self.rows.pop(key, None)
+            else:
+                self.rows[key] = value
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         yield from list(self.rows.items())
@@ -110,6 +119,19 @@ class SimTable(MergingTable):
             )
             for one in entries
         )
+
+    def _get_rows(self, partition: int, keys: list[bytes]) -> Mapping[bytes, bytes | None]:
+        return {key: self.get_row(partition, key) for key in keys}
+
+    def _put_rows(self, partition: int, rows: Mapping[bytes, bytes | None], read_to: int | None) -> None:
+        # in one piece, as RocksDB's batch is: a crash comes before all of it
+        self._store_here._db_for_partition(partition).write(rows)
+        if read_to is not None:
+            self._store_here.set_persisted_offset(TP(self._topic, partition), read_to)
+
+    def has_set_back(self, partition: int) -> bool:
+        """Say whether it has read of rows that an older owner set back."""
+        return bool(self._set_back.get(partition))
 
     def position(self, partition: int) -> int:
         """The first changelog offset that recovery has to read."""

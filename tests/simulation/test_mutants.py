@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.simulation.mutants import MUTANTS, Mutant
+from tests.simulation.oracle import ViolationError
 from tests.simulation.plan import THEMES
 from tests.simulation.world import plan_of, run
 
@@ -33,8 +34,8 @@ def test_a_planted_bug_is_caught(mutant: Mutant, record_property: pytest.Fixture
         try:
             with mutant.planted():
                 run(seed, plan_of(seed, _LENGTH))
-        except Exception as caught:
-            print(f"{mutant.name}: seed {seed}: {type(caught).__name__}: {str(caught)[:200]}")
+        except ViolationError as caught:
+            print(f"{mutant.name}: seed {seed}: {str(caught)[:200]}")
             record_property("caught by seed", seed)  # type: ignore[operator]
             return
     pytest.fail(f"{mutant.name} ({mutant.breaks}) was not caught in {_WORLDS} worlds from seed {mutant.seed} on")

@@ -1,9 +1,11 @@
 """What must hold of each record that an owner publishes, and of each offset that it commits."""
 
+from collections.abc import Callable
 from typing import Any
 
 from agents.orchestrator.row import body_of, offset_of
 from pipeline.codec import Codec
+from pipeline.ledger.decision import Decision
 from pipeline.ledger.document import Document
 from pipeline.ledger.state import Family
 from pipeline.messages.command import GRANT, PERMIT, STOP
@@ -22,11 +24,17 @@ class Merged:
     def __init__(self) -> None:
         self.offsets: dict[bytes, int] = {}
         self.values: dict[bytes, bytes | None] = {}
+        #: of the rows whose last record includes less than one before it: where that last one lies
+        self.set_back: dict[bytes, int] = {}
 
     def take(self, entry: Entry) -> int:
         offset = offset_of(entry.value) if entry.value is not None else int(dict(entry.headers)["offset"])
         if offset >= self.offsets.get(entry.key, -3):
             self.offsets[entry.key], self.values[entry.key] = offset, entry.value
+            self.set_back.pop(entry.key, None)
+        elif self.values[entry.key] is not None:
+            # a row that was deleted and comes back is swept again: the ledger's own times see to that
+            self.set_back[entry.key] = entry.offset
         return offset
 
 
@@ -45,7 +53,11 @@ class Watch:
         self.runs: set[Key] = set()
         #: how much of the inbox there was when each was last published
         self.commands: dict[Key, int] = {}
-        self.claims: list[tuple[int, Entry]] = []
+        #: by attempt: its first claim
+        self.claims: dict[tuple[str, int], Entry] = {}
+        #: ms after which each of the next claims that have become late comes again
+        self.late_claims: list[int] = []
+        self.claim_again: Callable[[int, Entry, int], None] = lambda partition, entry, later: None
         self.accepted: dict[str, int] = {}
         observers = bus.observers
         observers.setdefault(topology.inbox.name, []).append(self._inbox)
@@ -102,6 +114,13 @@ class Watch:
             if self.merged["documents", partition].offsets.get(job_id.encode()) is None:
                 raise ViolationError(f"{where} before the document of {job_id} was written")
 
+    def begins(self, partition: int, read: dict[str, int]) -> None:
+        """Before an owner begins, what it has read of an older one's late records must be put right."""
+        for table, upto in read.items():
+            for key, offset in self.merged[table, partition].set_back.items():
+                if offset < upto:
+                    raise ViolationError(f"an owner began, and row {key!r} of {table} {partition} is set back")
+
     def stops(self) -> None:
         """All who listed what they don't hold must have been told to stop, once that was acknowledged."""
         left = []
@@ -117,7 +136,15 @@ class Watch:
         self.oracle.folded = self.folded
         folded = self.references[partition].fold(entry)
         if isinstance(folded.message.body, Claim):
-            self.claims.append((partition, entry))
+            self.claims.setdefault((folded.message.body.job_id, folded.message.body.attempt), entry)
+        if self.late_claims and folded.decision is not None:
+            self._have_late_claims(partition, folded.decision)
+
+    def _have_late_claims(self, partition: int, decision: Decision) -> None:
+        for one in decision.dispatches:
+            late = self.claims.get((one.run.job_id, one.run.attempt - 1)) if one.run is not None else None
+            if late is not None and self.late_claims:
+                self.claim_again(partition, late, self.late_claims.pop(0))
 
     def _event(self, partition: int, entry: Entry) -> None:
         record = self.codec.decode("fact", entry.value)

@@ -1,5 +1,6 @@
 """A world: one seed, one run; operations change it, time passes in it, and at its end everything must be well."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from random import Random
@@ -18,6 +19,7 @@ from tests.simulation.bus import Bus, Entry
 from tests.simulation.ending import Ending
 from tests.simulation.gate import Gate, Seat, jobs_of
 from tests.simulation.group import Group
+from tests.simulation.loop import SimLoop
 from tests.simulation.operating import QUEUES, Operations
 from tests.simulation.oracle import Oracle
 from tests.simulation.owner import Owner
@@ -50,8 +52,10 @@ class World(Operations, Ending):
         self.watch = Watch(self.bus, self.topology, self.codec, self.oracle)
         for queue in QUEUES:
             self.watch.watch_queue(self.bus, queue)
+        self.watch.claim_again = self._claim_again
         self.bus.observers[self.topology.submit.name] = [self._accepted]
         self.accepted: dict[str, dict[str, Any]] = {}
+        self.accepted_at: dict[str, int] = {}
         self.jobs: list[str] = []
         self.policy = Policy(
             hard_limit_grace_ms=60_000,
@@ -147,13 +151,20 @@ class World(Operations, Ending):
         for job_id in jobs_of(asked):
             if job_id not in self.accepted:
                 self.accepted[job_id] = asked
+                self.accepted_at[job_id] = self.timeline.now
                 self.jobs.append(job_id)
+
+
+def _skew() -> int:
+    """Return by how much (ms) the clock of the orchestrator is off that looks at it."""
+    loop = asyncio._get_running_loop()
+    return loop.actor.skew if isinstance(loop, SimLoop) and isinstance(loop.actor, Owner) else 0
 
 
 @contextmanager
 def simulated(world: World) -> Iterator[None]:
     """Have the real code ask this world for the time, and say nothing."""
-    clock = SimpleNamespace(time_ns=lambda: world.timeline.now * 1_000_000)
+    clock = SimpleNamespace(time_ns=lambda: (world.timeline.now + _skew()) * 1_000_000)
     chance = SimpleNamespace(token_hex=lambda n: f"{world.random.getrandbits(8 * n):0{2 * n}x}")
     with (
         patch.object(ticker, "time", clock),
