@@ -60,6 +60,7 @@ MARKERS = {
 LONG = (
     "test_stops",
     "test_demo",
+    "test_connect",
     "test_orchestrator",
     "test_operations",
     "test_worker",
@@ -109,7 +110,9 @@ def _clear(left: Path) -> None:
     for folder in left.iterdir():
         if (folder / CLUSTER_FILE).exists():
             Cluster(Settings(home=folder)).down(timeout=5)
-        process.end(folder, timeout=5)
+        # its own servers, and those beside an installation's
+        for server in (folder, *(one for one in folder.glob("*") if one.is_dir())):
+            process.end(server, timeout=5)
     shutil.rmtree(left, ignore_errors=True)
 
 

@@ -14,7 +14,7 @@ from ops.embedded.unprivileged import account, make_public, public_place
 from tests.conftest import unavailable
 from tests.waiting import until
 
-USER, DATABASE = "jobstream", "postgres"
+USER, DATABASE = "postgres", "postgres"
 #: what a test need not wait for: its data ends with it
 _QUICK = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB", "max_connections=20")
 
@@ -103,7 +103,8 @@ def _started(server: Postgres, folder: Path) -> "subprocess.Popen[bytes]":
     words = [word for setting in settings for word in ("-c", setting)]
     with (folder / "postgres.log").open("wb") as log:
         return subprocess.Popen(
-            [server.programs / "postgres", "-D", folder / "data", *words],
+            # it ends with the tests, however these end
+            ["setpriv", "--pdeathsig", "INT", server.programs / "postgres", "-D", folder / "data", *words],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

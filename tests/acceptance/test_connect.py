@@ -25,11 +25,13 @@ from ops.embedded.connect import PROPERTIES, EmbeddedConnect
 from ops.embedded.registry import EmbeddedRegistry
 from pipeline.codec import CONFLUENT_MAGIC
 from tests.acceptance.support import NO_SEARCH, SOON, WHOLE, Site, site_at
-from tests.postgres_server import DATABASE, USER, Postgres, postgres
+from tests.postgres_server import DATABASE, Postgres, postgres
 from tests.waiting import until
 
 FOLDER = PROPERTIES.parent
 NOTICES = "granules.new"
+#: of the role that the connector reads as
+PASSWORD = uuid.uuid4().hex
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -121,9 +123,7 @@ def configure(sources: Sources, registry: str) -> None:
     apicurio = registry.replace("/apis/ccompat/v7", "/apis/registry/v2")
     brokers = {"source_cluster_bootstrap_servers": kafka, "target_cluster_bootstrap_servers": kafka}
     connectors = {
-        "rows": configured(
-            "postgres/rows.json", database_port=str(database.port), database_user=USER, database_dbname=DATABASE
-        ),
+        "rows": configured("postgres/rows.json", database_port=str(database.port), database_dbname=DATABASE),
         "lines": configured("file/lines.json", file=str(sources.lines)),
         "payloads": configured("file/payloads-avro.json", file=str(sources.payloads))
         | {"value.converter.apicurio.registry.url": apicurio},
@@ -161,7 +161,9 @@ def sources(servers_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         with site_at(home, Plan(workers=1, engine="noop", **NO_SEARCH), sections) as site:
             result(client(site.settings).create_topics([NewTopic(NOTICES, 1, 1)])[NOTICES])
             database.sql((FOLDER / "postgres" / "table.sql").read_text())
-            secret = {"JOBSTREAM_CONNECT_PG_PASSWORD": database.password}
+            database.sql(f"CREATE ROLE jobstream WITH LOGIN REPLICATION PASSWORD '{PASSWORD}'")
+            database.sql("GRANT SELECT ON job_requests TO jobstream")
+            secret = {"JOBSTREAM_CONNECT_PG_PASSWORD": PASSWORD}
             connect = EmbeddedConnect(home, site.settings.kafka.bootstrap, properties=WORKER, secrets=secret)
             with connect:
                 made = Sources(site, connect, database, folder / "lines", folder / "payloads")
