@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 
 import structlog
 from confluent_kafka import KafkaException
@@ -17,6 +18,8 @@ log = structlog.stdlib.get_logger(__name__)
 
 #: It could not start.
 EXIT_UNREADY = 1
+#: Seconds for which a start waits for what the broker may yet answer, and between two tries.
+START, _PAUSE = 60.0, 0.5
 #: It gave up, and a new process may do better.
 EXIT_FAILED = 70
 
@@ -29,7 +32,7 @@ def run(settings: Settings) -> int:
         signal.signal(number, lambda *_: ended.set())
     try:
         check_ready(settings)
-        agent = Agent(settings)
+        agent = _agent(settings, ended)
     except (TopicError, FeedError, KafkaException, OSError) as error:
         log.error("the scheduler can't start", error=str(error))
         return EXIT_UNREADY
@@ -42,3 +45,16 @@ def run(settings: Settings) -> int:
     finally:
         agent.close()
     return 0
+
+
+def _agent(settings: Settings, ended: threading.Event) -> Agent:
+    """Return an agent that has begun to read; a topic that was just made may have no leader for a moment."""
+    deadline = time.monotonic() + START
+    while True:
+        try:
+            return Agent(settings)
+        except OSError as error:
+            if ended.is_set() or time.monotonic() > deadline:
+                raise
+            log.warning("waiting for the topics", error=str(error))
+            ended.wait(_PAUSE)

@@ -1,6 +1,7 @@
 """Scheduler processes against a real broker; the ledger and the workers are played."""
 
 import signal
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from agents.admin import apply, client
+from agents.scheduler import main
+from agents.scheduler.offsets import LogEnds
 from pipeline.settings import KafkaSettings, Settings, TopicSettings
 from tests.integration.scheduler_support import Cluster, Process, scheduler
 from tests.waiting import until
@@ -225,3 +228,18 @@ def test_a_scheduler_without_its_topics_does_not_start(kafka: str, tmp_path: Pat
     with scheduler(bare, tmp_path) as process:
         assert process.popen.wait(30) == 1
     assert "no such topic" in process.log.read_text()
+
+
+def test_a_start_waits_for_a_topic_that_has_no_leader_yet(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    since = LogEnds.since
+    asked: list[str] = []
+
+    def without_a_leader_at_first(ends: LogEnds, topic: str, time_ms: int) -> int:
+        asked.append(topic)
+        if len(asked) < 3:
+            raise OSError(f"{topic}: not leader for partition")
+        return since(ends, topic, time_ms)
+
+    monkeypatch.setattr(LogEnds, "since", without_a_leader_at_first)
+    main._agent(settings, threading.Event()).close()
+    assert len(asked) >= 3
