@@ -58,6 +58,7 @@ MARKERS = {
 }
 #: files that take minutes: they come first, so that no worker is left with one of them when the others have ended
 LONG = (
+    "test_chaos",
     "test_stops",
     "test_demo",
     "test_connect",
