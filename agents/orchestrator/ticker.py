@@ -3,19 +3,25 @@
 import asyncio
 import time
 
+import structlog
+
+from agents.bus import DeliveryError
 from agents.orchestrator.outputs import Outputs
 from agents.orchestrator.partition import Partition
 from pipeline.crash_points import here
+
+log = structlog.stdlib.get_logger(__name__)
 
 #: Intervals after which a tick that has not come back is followed by another, marked `resumed`.
 _PATIENCE = 10
 
 
 async def tick(partition: Partition, outputs: Outputs, owner: str) -> None:
-    """Tick for a partition until cancelled; raises DeliveryError where a tick can't be delivered.
+    """Tick for a partition until cancelled; raises RefusedError where the broker refuses a tick for good.
 
-    The next tick is produced only after the one before was counted. It travels through jobs.reports and the gate, so
-    it can't overtake a heartbeat, and a gate that stands still stops time.
+    One that it does not take for minutes, because it is away, is forgotten, and the next one is marked `resumed`. The
+    next tick is produced only after the one before was counted. It travels through jobs.reports and the gate, so it
+    can't overtake a heartbeat, and a gate that stands still stops time.
     """
     resumed = True
     while True:
@@ -26,7 +32,12 @@ async def tick(partition: Partition, outputs: Outputs, owner: str) -> None:
         here("ledger.tick-due")
         before = clock.last_tick
         sent = outputs.tick(owner, -1 if resumed else before, resumed, partition.number)
-        await outputs.publish([sent], partition.number)
+        try:
+            await outputs.publish([sent], partition.number)
+        except DeliveryError as error:
+            log.warning("a tick was not delivered", partition=partition.number, error=str(error))
+            resumed = True
+            continue
         here("ledger.tick-sent")
         resumed = not await _counted(partition, before, _PATIENCE * clock.policy.tick_ms / 1000)
 

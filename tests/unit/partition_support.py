@@ -77,8 +77,8 @@ class Owner:
 
     def recover(self) -> None:
         """Begin another life over the same tables."""
-        outputs = Outputs(self.publisher, CODEC, TOPOLOGY, b"key")  # type: ignore[arg-type]
-        self.partition = Partition(0, self.tables, outputs, CODEC, lambda: None)
+        self.outputs = Outputs(self.publisher, CODEC, TOPOLOGY, b"key")  # type: ignore[arg-type]
+        self.partition = Partition(0, self.tables, self.outputs, CODEC, lambda: None)
         asyncio.run(self.partition.recover())
 
     def append(self, family: str, body: Body, step: int = 10, **fields: object) -> Record:
