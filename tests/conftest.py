@@ -60,6 +60,8 @@ MARKERS = {
 LONG = (
     "test_chaos",
     "test_stops",
+    "test_poison",
+    "test_network",
     "test_demo",
     "test_connect",
     "test_orchestrator",
@@ -68,6 +70,10 @@ LONG = (
     "test_task_worker",
     "test_sink",
     "test_scheduler",
+    "test_elasticsearch",
+    "test_stopped_processes",
+    "test_remade_topics",
+    "test_full_disks",
 )
 
 
