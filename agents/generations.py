@@ -3,6 +3,8 @@
 The first has none. A generation is begun by `jobstream ledger move` alone.
 """
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -14,6 +16,8 @@ from agents.bus import consumer, read_to_end
 from pipeline.settings import Settings
 
 _KEY = "inbox/"
+#: s for which a start waits for the broker, and between two tries
+_START, _PAUSE = 60.0, 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +68,11 @@ def generations(settings: Settings) -> dict[int, Generation]:
 
 
 def check(settings: Settings) -> None:
-    """Raise TopicError where the settings name another generation of the inbox than the newest, OSError like above."""
-    known = generations(settings)
+    """Raise TopicError where the settings name another generation of the inbox than the newest.
+
+    A broker that doesn't say, whose new topics have no leaders at first, is asked again for a minute; then OSError.
+    """
+    known = _persist(lambda: generations(settings))
     newest, wanted = max(known, default=1), settings.topology.inbox_generation
     if wanted < newest:
         raise TopicError(
@@ -75,6 +82,17 @@ def check(settings: Settings) -> None:
         raise TopicError(
             f"the inbox is in generation {newest}, not {wanted}: `jobstream ledger move` makes the next one"
         )
+
+
+def _persist(ask: Callable[[], dict[int, Generation]]) -> dict[int, Generation]:
+    deadline = time.monotonic() + _START
+    while True:
+        try:
+            return ask()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_PAUSE)
 
 
 def variables(generation: Generation) -> tuple[str, ...]:
