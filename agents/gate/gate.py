@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
@@ -15,6 +15,8 @@ from agents.gate.job_types import JobTypes
 from agents.gate.lag import Lag
 from agents.gate.loop import Loop
 from agents.gate.queues import Queues
+from agents.gate.rate import Rate
+from agents.gate.record import Incoming, Outgoing
 from agents.gate.reports import Reports
 from agents.gate.submissions import Submissions
 from agents.job_types import publish
@@ -22,7 +24,7 @@ from agents.registry import codec
 from pipeline.jobtypes import files
 from pipeline.jobtypes.job_type import JobType
 from pipeline.jobtypes.problems import InvalidError
-from pipeline.settings import Settings
+from pipeline.settings import GateSettings, Settings
 from pipeline.submission import creators
 from pipeline.submission.errors import CreatorsError
 
@@ -63,6 +65,7 @@ class Gate:
         self._queues.heard = self._job_types.fold
         self._submissions = Submissions(settings, codec(settings), made, self._queues, self._job_types)
         reports = Reports(topology, codec(settings), settings.key())
+        self._deciding = threading.Lock()
         self._loops = [
             Loop(
                 settings,
@@ -70,17 +73,37 @@ class Gate:
                 [topology.reports.name, topology.control.name],
                 lambda records: [reports.decide(one) for one in records],
             ),
-            Loop(
-                settings,
-                "submit",
-                [topic.name for topic in topology.submits()],
-                self._submissions.decide,
-                allowance=lambda: self._lag.allowance,
-                forwarded=self._lag.count,
-            ),
+            *(self._loop_of(principal) for principal in (None, *topology.principals)),
         ]
         self._working: list[threading.Thread] = []
         self._watching: list[threading.Thread] = []
+
+    def _loop_of(self, principal: str | None) -> Loop:
+        """Return the loop over a principal's submissions, None: over those of jobs.submit.
+
+        Each has a consumer of its own: one that must wait, for its rate, makes nobody else wait.
+        """
+        settings, lag = self._settings, self._lag
+        per_second = _rate_of(settings.gate, principal)
+        rate = Rate(per_second) if per_second else None
+
+        def forwarded(number: int) -> None:
+            lag.count(number)
+            if rate is not None:
+                rate.count(number)
+
+        return Loop(
+            settings,
+            "submit" if principal is None else f"submit.{principal}",
+            [settings.topology.submit_of(principal).name],
+            self._decide,
+            allowance=lambda: lag.allowance if rate is None else min(lag.allowance, rate.allowance),
+            forwarded=forwarded,
+        )
+
+    def _decide(self, records: Sequence[Incoming]) -> list[Outgoing]:
+        with self._deciding:
+            return self._submissions.decide(records)
 
     def start(self) -> None:
         """Start the threads, once all registered job types are known.
@@ -145,6 +168,12 @@ class Gate:
         except BaseException:
             log.exception("the gate can't go on", thread=threading.current_thread().name)
             self._died()
+
+
+def _rate_of(settings: GateSettings, principal: str | None) -> float:
+    if principal is None:
+        return settings.unverified_rate
+    return settings.rates.get(principal, settings.rates.get("*", 0.0))
 
 
 def _types_of(folder: Path | None) -> list[JobType]:

@@ -8,7 +8,7 @@ from confluent_kafka import Message
 from agents.generations import generations
 from agents.registry import codec
 from ops.reading.log import Log
-from ops.replaying.decided import GATE_ID, decided, positions
+from ops.replaying.decided import decided, gate_group, positions
 from ops.replaying.reading import Tell, records, silent
 from ops.replaying.store import DiskStore, disk_store
 from pipeline.audit.audit import Audit, Grants
@@ -61,8 +61,9 @@ class _Auditing:
         """Read all, and judge."""
         # before the inbox is read: what was taken, and decided, by now must be found further on
         taken = [
-            (topic, positions(self._settings, GATE_ID, topic, range(topic.partitions)))
-            for topic in self._topology.submits()
+            (topic, positions(self._settings, gate_group(principal), topic, range(topic.partitions)))
+            for principal in (None, *self._topology.principals)
+            for topic in (self._topology.submit_of(principal),)
         ]
         done = decided(self._settings, range(self._topology.inbox_partitions))
         self._read_commands()

@@ -8,8 +8,10 @@ from ops.reading.log import BrokerError
 from pipeline.settings import Settings
 from pipeline.topology import Topic
 
-#: The gate's group for submissions.
-GATE_ID = "jobstream-gate-submit"
+
+def gate_group(principal: str | None) -> str:
+    """Return the gate's group for a principal's submissions, None: for those of jobs.submit."""
+    return "jobstream-gate-submit" if principal is None else f"jobstream-gate-submit.{principal}"
 
 
 def decided(settings: Settings, partitions: Iterable[int]) -> dict[int, int]:

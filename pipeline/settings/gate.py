@@ -1,6 +1,7 @@
 """The gate's settings."""
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
@@ -13,6 +14,10 @@ class GateSettings(Section):
     batch: int = Field(500, ge=1, le=10_000, description="records forwarded before their offsets are committed")
     lag_limit: int = Field(1000, ge=1, description="inbox messages behind, a partition, above which submissions pause")
     lag_ms: int = Field(400, ge=10, description="ms of the ledger's work in the inbox above which submissions pause")
+    rates: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict, description="submissions a second, by principal, `*` for each of the others; 0: no limit"
+    )
+    unverified_rate: float = Field(0.0, ge=0, description="submissions a second of jobs.submit; 0: no limit")
     creators_file: Path | None = Field(None, description="orchestrator_jobs.json; none: only the catch-all")
     creators_dir: Path | None = Field(None, description="the one directory that job creators may be loaded from")
     job_types_dir: Path | None = Field(None, description="folder of job types that the gate registers when it starts")

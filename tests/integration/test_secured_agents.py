@@ -26,6 +26,9 @@ from tests.integration.secured_elasticsearch import SecuredElasticsearch
 from tests.integration.secured_kafka import ADMIN, ALICE, BOB, SecuredKafka
 from tests.waiting import until
 
+# two servers and five agents begin before the first test
+pytestmark = pytest.mark.timeout(600)
+
 KEY = "k3y-of-the-attempts"
 SOON = 90.0
 #: what no worker offers: the job waits
