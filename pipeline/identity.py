@@ -93,6 +93,19 @@ def token(key: bytes, job: str, attempt: int, holder: str) -> str:
     return hmac.new(key, f"{job}\0{attempt}\0{holder}".encode(), hashlib.sha256).hexdigest()[:32]
 
 
+def tick_token(key: bytes, partition: int, previous: int, resumed: bool, owner: str) -> str:
+    """Return what a tick must show: workers may write where ticks come by, and time isn't theirs to make."""
+    # no job is called so
+    return token(key, f"tick/{partition}/{int(resumed)}", previous, owner)
+
+
+def tick_is_valid(key: bytes, partition: int, previous: int, resumed: bool, owner: str, shown: str) -> bool:
+    """Say whether the shown token is that of the tick, in constant time."""
+    return hmac.compare_digest(
+        tick_token(key, partition, previous, resumed, owner).encode(), shown.encode("utf-8", "replace")
+    )
+
+
 def token_is_valid(key: bytes, job: str, attempt: int, holder: str, shown: str) -> bool:
     """Say whether the shown token is that of the attempt and holder, in constant time."""
     # as bytes: of texts it takes ASCII alone, and raises for what anybody may send

@@ -9,7 +9,7 @@ import orjson
 from agents.gate.dead import DeadLetterError, dead_letter
 from agents.gate.record import Incoming, Outgoing, TooLargeError, inbox_record
 from pipeline.codec import Codec, DecodeError
-from pipeline.identity import family_of_job, token_is_valid
+from pipeline.identity import family_of_job, tick_is_valid, token_is_valid
 from pipeline.messages.control import ACTIONS, ControlRequest
 from pipeline.messages.inbox import Body, Control, Heartbeat, Held, Inbox, Report, Source, Tick
 from pipeline.messages.report import FINAL, HEARTBEAT, OF_ATTEMPTS, TICK, WorkerReport
@@ -52,7 +52,7 @@ class Reports:
         elif report.kind == HEARTBEAT:
             body, family = self._heartbeat(report, record.partition), ""
         elif report.kind == TICK:
-            body, family = Tick(report.previous, report.resumed, report.holder), ""
+            body, family = self._tick(report, record.partition), ""
         else:
             raise DeadLetterError(f"unknown kind of report: {report.kind[:40]!r}")
         return inbox_record(self._codec, self._inbox, record.partition, Inbox(family, body, source, record.time))
@@ -66,6 +66,11 @@ class Reports:
         if report.kind not in FINAL and not _is_object(report.result):
             raise DeadLetterError(f"the result of job {job} is not a JSON object")
         return Report(report.kind, job, report.attempt, report.holder, report.result), family_of_job(job)
+
+    def _tick(self, report: WorkerReport, partition: int) -> Tick:
+        if not tick_is_valid(self._key, partition, report.previous, report.resumed, report.holder, report.token):
+            raise DeadLetterError("the token is not that of this tick")
+        return Tick(report.previous, report.resumed, report.holder)
 
     def _heartbeat(self, report: WorkerReport, partition: int) -> Heartbeat:
         held = tuple(

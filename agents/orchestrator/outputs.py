@@ -16,7 +16,7 @@ from agents.orchestrator.tables import Row
 from pipeline import protocol
 from pipeline.codec import Codec
 from pipeline.crash_points import here
-from pipeline.identity import token, worker_of
+from pipeline.identity import tick_token, token, worker_of
 from pipeline.ledger.decision import Decision
 from pipeline.messages import cloud_event
 from pipeline.messages.command import GRANT, Command
@@ -109,8 +109,9 @@ class Outputs:
         return Output(self._topology.inbox, message.family, value, partition)
 
     def tick(self, owner: str, previous: int, resumed: bool, partition: int) -> Output:
-        """Return a tick; it takes the heartbeats' road, so that it can't overtake one."""
-        report = WorkerReport(TICK, owner, previous=previous, resumed=resumed)
+        """Return a tick; it takes the heartbeats' road, so that it can't overtake one, and shows that it is ours."""
+        shown = tick_token(self._key, partition, previous, resumed, owner)
+        report = WorkerReport(TICK, owner, token=shown, previous=previous, resumed=resumed)
         value = self._codec.encode("report", report.record())
         return Output(self._topology.reports, b"", value, partition)
 

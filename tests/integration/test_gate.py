@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from agents.gate.queues import Queues
 from agents.gate.record import Outgoing
 from agents.registry import ConfluentRegistry
 from pipeline.codec import Codec
-from pipeline.identity import family_of_hash, job_id, token
+from pipeline.identity import family_of_hash, job_id, tick_token, token
 from pipeline.messages.control import ControlRequest
 from pipeline.messages.inbox import Control, Heartbeat, Held, Rejected, Report, Submitted, Tick
 from pipeline.messages.report import Shown, WorkerReport
@@ -187,10 +188,15 @@ def test_heartbeats_keep_what_they_can_prove_and_ticks_their_partition(
     forged = Shown(job, 3, good.token)
     beat = WorkerReport("heartbeat", "w:1:a", attempts=(good, forged))
     one.send_report(one.codec.encode("report", beat.record()), partition)
-    tick = WorkerReport("tick", "owner-1", previous=41, resumed=True)
-    one.send_report(one.codec.encode("report", tick.record()), partition)
+    shown = tick_token(KEY.encode(), partition, 41, True, "owner-1")
+    tick = WorkerReport("tick", "owner-1", previous=41, resumed=True, token=shown)
+    forgeries = [replace(tick, token=""), replace(tick, previous=42), replace(tick, resumed=False)]
+    for one_tick in (*forgeries, tick):
+        one.send_report(one.codec.encode("report", one_tick.record()), partition)
+    one.send_report(one.codec.encode("report", tick.record()), (partition + 1) % 3)
     until(lambda: one.bodies(Tick), what="the tick")
     assert one.bodies(Heartbeat) == [Heartbeat("w:1:a", (Held(job, 2),))]
+    until(lambda: len(one.dead()) == 4, what="the forged ticks, and that of another partition")
     assert one.bodies(Tick) == [Tick(41, True, "owner-1")]
     assert [(number, message.family) for number, message in one.partitions_of_inbox()] == [(partition, "")] * 2
     assert all(message.time > 0 for message in one.inbox())
