@@ -4,6 +4,7 @@ import asyncio
 import logging
 
 import orjson
+from confluent_kafka import KafkaError
 
 from agents.bus import DeliveryError, Publisher
 from agents.worker.actor import now_ms
@@ -24,7 +25,8 @@ class Warden:
     """Counts runs, and drains the worker.
 
     The record on jobs.settings is the same that an operator's drain leaves: it outlives the process, schedulers heed
-    it, and a resume removes it. Until the brokers have it, the worker's own status says so.
+    it, and a resume removes it. Until the brokers have it, or where it may not be written, the worker's own status
+    says so.
     """
 
     def __init__(self, publisher: Publisher, topology: Topology, rack: Rack, tolerance: Tolerance) -> None:
@@ -61,6 +63,9 @@ class Warden:
                 await delivered(self._publisher, self._topology.settings, f"worker/{worker}", value, 0)
                 return
             except DeliveryError as error:
+                if error.code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                    log.warning("this worker may not write jobs.settings: a restart will forget that it drains")
+                    return
                 log.warning("not said yet that this worker drains: %s", error)
             await asyncio.sleep(RETRY_PAUSE)
 
