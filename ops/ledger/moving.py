@@ -20,7 +20,7 @@ from ops.ledger.refusals import UnsafeError, nobody_in, reaches, topics_fit
 from ops.ledger.rows import DOCUMENTS, FAMILIES, LedgerRows
 from ops.ledger.writing import Writer
 from ops.reading.log import Log
-from ops.replaying.decided import GATE_ID, positions
+from ops.replaying.decided import gate_group, positions
 from ops.replaying.reading import Tell, records, silent
 from ops.replaying.store import DiskStore, disk_store
 from pipeline.codec import DecodeError
@@ -101,7 +101,8 @@ class _Moving:
         topics_fit(self._settings)
         # what can be told at once is told before anybody's session is waited for
         self._refuse_what_is_under_way()
-        groups = [GATE_ID, GATE_REPORTS_ID, "jobstream-scheduler", self._topology.ledger_id]
+        submits = [gate_group(principal) for principal in (None, *self._topology.principals)]
+        groups = [*submits, GATE_REPORTS_ID, "jobstream-scheduler", self._topology.ledger_id]
         longest = max(self._settings.ledger.session_ms, self._settings.scheduler.session_ms) / 1000
         nobody_in(self._settings, groups, longest, self._say)
         self._refuse_what_is_under_way()
@@ -220,7 +221,7 @@ class _Moving:
     def _generation(self, new: Settings, inbox_id: str) -> Generation:
         topology = self._topology
         ends = self._log.ends(topology.events, range(topology.facts))
-        taken = positions(self._settings, GATE_ID, topology.submit, range(topology.submit.partitions))
+        taken = positions(self._settings, gate_group(None), topology.submit, range(topology.submit.partitions))
         return Generation(
             new.topology.inbox_generation,
             self._partitions,
