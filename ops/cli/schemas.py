@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from ops.subjects import Subject
 
 schemas = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Register the schemas in a schema registry, and check them."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Register the schemas in a schema registry, and check them.",
+    epilog="Example: jobstream schemas check",
 )
 
 
