@@ -1,6 +1,6 @@
 # Everyday commands; `make help` lists them. Each needs nothing but Python 3.11+, make, and what `make setup` installs.
 .DEFAULT_GOAL := help
-.PHONY: help setup fetch demo test lint format bench bench-worker bench-long-life simulate fuzz chaos lock images clean
+.PHONY: help setup fetch demo test lint format bench bench-worker bench-long-life bench-replay-index simulate fuzz chaos lock images clean
 PY := .venv/bin/python
 # how many tests run at once, each with servers of its own (1.5 GiB); they wait more than they work
 TEST_WORKERS ?= 3
@@ -39,6 +39,9 @@ bench-worker: setup ## measure what a worker adds to a container (needs Docker),
 
 bench-long-life: setup ## measure fail-over, lost disks and upgrades with a million families; LONG_LIFE="--families 20000" for less
 	@$(PY) -m ops.bench.long_life $(LONG_LIFE)
+
+bench-replay-index: setup ## measure `jobstream replay index` against plain bulk writes, with 100,000 jobs
+	@$(PY) -m ops.bench.replay_index
 
 simulate: setup ## run worlds of the simulation; SIMULATE="--seconds 600 --seed 0 --jobs 2" says how long and which
 	@$(PY) -m tests.simulation $(SIMULATE)

@@ -7,7 +7,7 @@ machine: a table of a million rows would take minutes, in which the loop has tim
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import structlog
@@ -67,6 +67,22 @@ class ChangelogReader:
                 return {tp: _watermarks(client, tp) for tp in places}
             except KafkaException as error:
                 log.warning("the changelogs' ends are not known yet", error=str(error.args[0]))
+                self._halted.wait(_PAUSE)
+            finally:
+                client.close()
+        return {}
+
+    def first_since(self, places: Iterable[TP], time_ms: int) -> dict[TP, int]:
+        """Return the first offset of each log that is at least as new (ms), its end where there is none.
+
+        Waits for the broker, and returns {} once halted.
+        """
+        while not self._halted.is_set():
+            client = self._client()
+            try:
+                return {tp: _first_since(client, tp, time_ms) for tp in places}
+            except KafkaException as error:
+                log.warning("the changelogs' times are not known yet", error=str(error.args[0]))
                 self._halted.wait(_PAUSE)
             finally:
                 client.close()
@@ -134,3 +150,11 @@ def _change(message: Message) -> Change:
 def _watermarks(client: Consumer, tp: TP) -> tuple[int, int]:
     low, high = client.get_watermark_offsets(TopicPartition(tp.topic, tp.partition), timeout=CALL_TIMEOUT)
     return low, high
+
+
+def _first_since(client: Consumer, tp: TP, time_ms: int) -> int:
+    # one at a time, see agents.offsets
+    (place,) = client.offsets_for_times([TopicPartition(tp.topic, tp.partition, time_ms)], timeout=CALL_TIMEOUT)
+    if place.error is not None:
+        raise KafkaException(place.error)
+    return int(place.offset) if place.offset >= 0 else _watermarks(client, tp)[1]

@@ -26,6 +26,7 @@ from faust.types import TP
 from mode import Service
 
 from agents.changelog_reader import Change, ChangelogReader
+from pipeline.topology import TOMBSTONES_MS
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -155,10 +156,10 @@ class OrderedRecovery(Recovery):  # type: ignore[misc]  # Faust is untyped here
             return
         reader = self._begin_reading()
         spans = await self._in_thread(self._spans, reader, places, offsets)
-        if len(spans) < len(places):
+        if not await self._in_thread(reader.read, spans):
             raise RebalanceAgain
-        log.info("stands by", partitions=sorted({tp.partition for tp in places}))
-        await self._in_thread(reader.follow, {tp: begin for tp, (begin, _) in spans.items()})
+        log.info("stands by", partitions=sorted({tp.partition for tp in places}), records=reader.count)
+        await self._in_thread(reader.follow, {tp: max(begin, end) for tp, (begin, end) in spans.items()})
 
     def _begin_reading(self) -> ChangelogReader:
         if self._is_halted:
@@ -180,7 +181,22 @@ class OrderedRecovery(Recovery):  # type: ignore[misc]  # Faust is untyped here
             if have is not None and have >= end:
                 raise ConsistencyError(E_PERSISTED_OFFSET.format(tp, have, end - 1))
         known = {tp: -1 if (have := offsets.get(tp)) is None else have for tp in bounds}
+        for tp in self._too_old(reader, bounds, known):
+            log.warning("a table is too old to be believed, and is read from the start", table=str(tp))
+            self.tp_to_table[tp].empty(tp.partition)
+            known[tp] = -1
         return {tp: (max(begin, known[tp] + 1), end) for tp, (begin, end) in bounds.items()}
+
+    @staticmethod
+    def _too_old(reader: ChangelogReader, bounds: dict[TP, tuple[int, int]], known: dict[TP, int]) -> list[TP]:
+        """Return whose tables were away for longer than tombstones are kept: they may hold what was deleted meanwhile.
+
+        An unfinished job among it would run again. What compaction took away makes a table look older than it is: that
+        costs a reading from the start, and nothing else.
+        """
+        behind = {tp for tp, (_, end) in bounds.items() if 0 <= known[tp] < end - 1}
+        since = reader.first_since(behind, time.time_ns() // 1_000_000 - TOMBSTONES_MS // 2)
+        return [tp for tp, first in since.items() if known[tp] + 1 < first]
 
     def _take_over(self, tp: TP, changes: list[Change]) -> None:
         self.tp_to_table[tp].take_over(tp, changes)

@@ -68,7 +68,16 @@ _RUN_TOPIC = {
 }
 #: Logs go after a day, and earlier where jobs print much: they are no record of what happened.
 _LOGS = {"retention.bytes": str(1024 * KIB * KIB), "segment.bytes": str(64 * KIB * KIB)}
-_CHANGELOG = {"min.compaction.lag.ms": str(HOUR_MS)}
+#: ms that changelogs keep tombstones: who was away for longer may have missed one, and must not believe its own tables.
+TOMBSTONES_MS = DAY_MS
+#: Only closed segments are compacted: the broker's defaults would let each grow for a week, or to a GiB.
+_CHANGELOG = {
+    "min.compaction.lag.ms": str(HOUR_MS),
+    "delete.retention.ms": str(TOMBSTONES_MS),
+    "segment.bytes": str(64 * KIB * KIB),
+    "segment.ms": str(6 * HOUR_MS),
+    "min.cleanable.dirty.ratio": "0.3",
+}
 ORCHESTRATOR_ID = "jobstream-orchestrator"
 #: The group that consumers without a group name, and never join.
 UNUSED_GROUP = "jobstream-unused"

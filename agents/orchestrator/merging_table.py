@@ -106,6 +106,16 @@ class MergingTable(Table):  # type: ignore[misc]  # Faust is untyped here
         offset = max(change.offset for change in changes)
         self._put_rows(partition, fresh, None if self._set_back.get(partition) else offset)
 
+    def empty(self, partition: int) -> None:
+        """Delete all rows of a partition, and how far they were read."""
+        self._set_back.pop(partition, None)
+        if self._is_rocksdb:
+            database = self.data._db_for_partition(partition)
+            database.delete_range(b"", b"\xff" * 256)
+        else:
+            for key, _ in self.rows(partition):
+                self.put_row(partition, key, None)
+
     def take_set_back(self, partition: int) -> dict[bytes, bytes]:
         """Return, once, the rows whose last changelog record includes less than the row: to be written again."""
         rows = self._set_back.pop(partition, {})

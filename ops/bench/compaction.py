@@ -38,7 +38,7 @@ def measure(settings: Settings, one: Orchestrator, prober: Prober) -> dict[str, 
     begun = one.start()
     _, slowest = prober.seconds_until_accepted(begun)
     read = one.await_line("read the changelogs")
-    rebuilt = {"seconds": slowest, "records": read["records"], "reading_s": read["seconds"]}
+    rebuilt = {"seconds": slowest, "records": read["records"], "reading_s": read["seconds"], "cpu_s": one.cpu_seconds()}
     return {"before": before, "after": after, "rebuilt": rebuilt, "table_mib": one.table_bytes() >> 20}
 
 

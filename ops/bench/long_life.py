@@ -163,6 +163,7 @@ def _lost_disk(one: Orchestrator, prober: Prober) -> Figures:
         "slowest": slowest,
         "records": read["records"],
         "reading_s": read["seconds"],
+        "cpu_s": one.cpu_seconds(),
         "table_mib": one.table_bytes() >> 20,
     }
 

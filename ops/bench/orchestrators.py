@@ -72,6 +72,14 @@ class Orchestrator:
         """Delete its tables."""
         shutil.rmtree(self.home / "faust", ignore_errors=True)
 
+    def cpu_seconds(self) -> float:
+        """Return the processor time that it has taken since it was started: what doesn't depend on other load."""
+        process = self._process.find()
+        if process is None:
+            raise BenchError("the orchestrator does not run")
+        times = process.cpu_times()
+        return round(times.user + times.system, 1)
+
     def table_bytes(self) -> int:
         """Return how much its tables take."""
         return size_of(self.home / "faust")

@@ -87,3 +87,15 @@ def test_records_of_one_key_in_one_batch_are_merged_one_after_the_other(tmp_path
     table.take_over(TP(table.changelog_topic_name, 0), changes)
     assert (table.get_row(0, b"k"), table.get_row(0, b"gone")) == (pack(7, b"again"), None)
     assert table.take_set_back(0) == {b"k": pack(7, b"again")}
+
+
+@pytest.mark.parametrize("store", ["memory", "rocksdb"])
+def test_an_emptied_partition_has_no_rows_and_was_read_up_to_nowhere(tmp_path: Path, store: str) -> None:
+    table = tables(tmp_path, store)._families
+    changelog = TP(table.changelog_topic_name, 0)
+    table.take_over(changelog, [Change(4, b"k", pack(7, b"x")), Change(5, b"\xff\xffk", pack(7, b"x"))])
+    table.take_over(TP(table.changelog_topic_name, 1), [Change(1, b"k", pack(7, b"other"))])
+    table.empty(0)
+    assert list(table.rows(0)) == []
+    assert table.persisted_offset(changelog) is None
+    assert table.get_row(1, b"k") == pack(7, b"other")
