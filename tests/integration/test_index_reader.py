@@ -1,5 +1,6 @@
 """Reading the index that the sink wrote."""
 
+import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,13 +19,16 @@ def bench(kafka: str, elasticsearch_url: str, tmp_path_factory: pytest.TempPathF
     bench.start()
     product = {"id": "P-1", "dataset": "scene", "system_version": "v1"}
     bench.produce(make_fact(1, seq, document={"products": [product]} if seq == 3 else {}) for seq in (2, 1, 3))
-    bench.produce(
-        [
-            make_fact(
-                2, 1, document={"submission_id": "s-2", "category": "publish", "@timestamp": "2026-09-22T00:00:00Z"}
-            )
-        ]
-    )
+    second = {
+        "submission_id": "s-2",
+        "category": "publish",
+        "@timestamp": "2026-09-22T00:00:00Z",
+        "tags": ["test", "nightly"],
+        "celery_hostname": "node-7",
+    }
+    job = json.loads(make_fact(2, 1).document)["job"]
+    job |= {"username": "ada", "needs": {"memory_mib": 1, "labels": {"site": "alps"}}}
+    bench.produce([make_fact(2, 1, document={**second, "job": job})])
     bench.until_acknowledged()
     yield bench
     bench.close()
@@ -60,6 +64,10 @@ def test_an_unknown_job_is_none(reader: IndexReader) -> None:
         (JobQuery(payload_hash="hash-1"), [1]),
         (JobQuery(category="publish"), [2]),
         (JobQuery(status="job-failed"), []),
+        (JobQuery(tag="nightly"), [2]),
+        (JobQuery(user="ada", worker="node-7", labels={"site": "alps"}), [2]),
+        (JobQuery(labels={"site": "sea"}), []),
+        (JobQuery(unfinished=True), [2]),
     ],
 )
 def test_jobs_are_filtered_and_the_last_changed_comes_first(
