@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import time
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,7 +28,9 @@ _UNSAID = {
     "connect-avro": ("org.apache.kafka.connect.storage.Converter", "io.apicurio.registry.utils.converter.AvroConverter")
 }
 #: seconds that a question to the worker may take
-_ASK_TIMEOUT = 10.0
+_ASK_TIMEOUT = 30.0
+#: seconds until a worker that is busy is asked again
+_PAUSE = 0.5
 
 _LOG4J = """\
 status=error
@@ -140,12 +143,19 @@ class EmbeddedConnect(EmbeddedServer):
     # -- connectors
 
     def configure(self, name: str, config: Mapping[str, str]) -> None:
-        """Have a connector with this configuration; raises EmbeddedError where the worker refuses it."""
-        status, answer = self.ask("PUT", f"/connectors/{name}/config", dict(config))
-        if status not in (200, 201):
-            raise EmbeddedError(
-                f"connector {name} is refused with {status}: {answer}; the worker's log: {self.log_file}"
-            )
+        """Have a connector with this configuration; raises EmbeddedError where the worker refuses it, or never answers.
+
+        A worker that is joining its group refuses everything for a moment, and then takes it: it is asked again.
+        """
+        deadline = time.monotonic() + self.start_timeout
+        while True:
+            status, answer = self.ask("PUT", f"/connectors/{name}/config", dict(config))
+            if status in (200, 201):
+                return
+            if status not in (0, 409) or time.monotonic() > deadline:
+                told = f"is refused with {status}: {answer}" if status else "gets no answer"
+                raise EmbeddedError(f"connector {name} {told}; the worker's log: {self.log_file}")
+            time.sleep(_PAUSE)
 
     def states(self, name: str) -> list[str]:
         """Return the states of the connector and of its tasks, RUNNING where all is well; none while it isn't known."""
