@@ -116,10 +116,14 @@ class MergingTable(Table):  # type: ignore[misc]  # Faust is untyped here
             for key, _ in self.rows(partition):
                 self.put_row(partition, key, None)
 
-    def take_set_back(self, partition: int) -> dict[bytes, bytes]:
-        """Return, once, the rows whose last changelog record includes less than the row: to be written again."""
-        rows = self._set_back.pop(partition, {})
+    def set_back(self, partition: int) -> dict[bytes, bytes]:
+        """Return the rows whose last changelog record includes less than the row: to be written again."""
+        rows = self._set_back.get(partition, {})
         return {key: value for key, value in rows.items() if self.get_row(partition, key) == value}
+
+    def written_again(self, partition: int) -> None:
+        """Hear that the broker has them; until then a task that is cancelled must leave them to the next one."""
+        self._set_back.pop(partition, None)
 
     def _get_rows(self, partition: int, keys: list[bytes]) -> Mapping[bytes, bytes | None]:
         if not self._is_rocksdb:

@@ -111,6 +111,7 @@ class Partition:
         if rows:
             log.warning("writing again what an old owner set back", partition=self.number, rows=len(rows))
             await self._outputs.back(rows)
+        self._tables.written_again(self.number)
 
     @property
     def reached(self) -> int | None:

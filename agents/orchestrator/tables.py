@@ -155,8 +155,13 @@ class LedgerTables:
         return [
             self._row(table, name, partition, key, offset_of(value), value)
             for name, table in tables.items()
-            for key, value in table.take_set_back(partition).items()
+            for key, value in table.set_back(partition).items()
         ]
+
+    def written_again(self, partition: int) -> None:
+        """Hear that the rows that were set back are in the changelog again."""
+        for table in (self._families, self._documents, self._active):
+            table.written_again(partition)
 
     def _row(self, table: MergingTable, name: str, partition: int, key: bytes, offset: int, value: bytes | None) -> Row:
         return Row(table, self._changelogs[name], partition, key, value, offset)

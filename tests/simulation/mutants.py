@@ -238,7 +238,7 @@ MUTANTS = (
     Mutant("forgets what it ran", "a grant that comes twice is run twice",
            lambda: [patch.object(Remembered, "holds", lambda self, job_id, attempt, now: False)], seed=22),
     Mutant("set back rows are not written again", "compaction keeps what an old owner wrote late",
-           lambda: [patch.object(MergingTable, "take_set_back", lambda self, partition: {})], seed=14),
+           lambda: [patch.object(MergingTable, "set_back", lambda self, partition: {})], seed=14),
     Mutant("recovery goes past rows that were set back", "who crashes before they are written again forgets them",
            lambda: [patch.object(MergingTable, "take_over", _going_past_what_is_set_back)], seed=14),
     Mutant("read from where the successor is", "an old owner that recovers late folds over what it lacks",

@@ -5,8 +5,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from confluent_kafka import KafkaError
 from faust.types import TP
 
+from agents.bus import DeliveryError
 from agents.changelog_reader import Change
 from agents.orchestrator.merging_table import MergingTable
 from agents.orchestrator.row import pack
@@ -31,7 +33,7 @@ def _persisted(table: MergingTable) -> int | None:
 def test_what_includes_less_than_the_row_sets_nothing_back(table: MergingTable) -> None:
     table.apply_changelog_batch([_event(table, 0, b"k", pack(7, b"new")), _event(table, 1, b"k", pack(3, b"old"))])
     assert table.get_row(0, b"k") == pack(7, b"new")
-    assert table.take_set_back(0) == {b"k": pack(7, b"new")}
+    assert table.set_back(0) == {b"k": pack(7, b"new")}
 
 
 def test_a_tombstone_counts_by_the_offset_that_it_includes(table: MergingTable) -> None:
@@ -48,10 +50,14 @@ def test_what_was_set_back_is_read_again_after_a_restart_until_it_is_written_aga
     table.apply_changelog_batch([_event(table, 1, b"k", pack(3, b"old")), _event(table, 2, b"j", pack(4, b"x"))])
     table.apply_changelog_batch([_event(table, 3, b"i", pack(5, b"x"))])
     assert _persisted(table) == 0
-    # taken, but not yet written: the process may end in between
-    assert table.take_set_back(0)
+    # looked at, but not yet written: the process may end in between, or go on as a standby
+    assert table.set_back(0)
     table.delivered(0, 4)
+    table.apply_changelog_batch([_event(table, 4, b"h", pack(6, b"x"))])
     assert _persisted(table) == 0
+    table.written_again(0)
+    table.apply_changelog_batch([_event(table, 5, b"g", pack(7, b"x"))])
+    assert _persisted(table) == 5
 
 
 def test_once_another_has_written_it_again_nothing_holds_the_offset_back(table: MergingTable) -> None:
@@ -71,6 +77,7 @@ def test_what_was_set_back_is_written_again_before_anything_is_applied(tmp_path:
     asyncio.run(owner.partition.recover())
     log = owner.publisher.records["jobstream-orchestrator-families-changelog"]
     assert log[-1][:2] == (key, row)
+    assert families.set_back(0) == {}
 
 
 @pytest.mark.parametrize("store", ["memory", "rocksdb"])
@@ -86,7 +93,7 @@ def test_records_of_one_key_in_one_batch_are_merged_one_after_the_other(tmp_path
     ]
     table.take_over(TP(table.changelog_topic_name, 0), changes)
     assert (table.get_row(0, b"k"), table.get_row(0, b"gone")) == (pack(7, b"again"), None)
-    assert table.take_set_back(0) == {b"k": pack(7, b"again")}
+    assert table.set_back(0) == {b"k": pack(7, b"again")}
 
 
 @pytest.mark.parametrize("store", ["memory", "rocksdb"])
@@ -99,3 +106,14 @@ def test_an_emptied_partition_has_no_rows_and_was_read_up_to_nowhere(tmp_path: P
     assert list(table.rows(0)) == []
     assert table.persisted_offset(changelog) is None
     assert table.get_row(1, b"k") == pack(7, b"other")
+
+
+def test_an_owner_that_ends_while_it_writes_them_again_leaves_them_to_the_next(tmp_path: Path) -> None:
+    owner = Owner(tmp_path, "rocksdb")
+    key = owner.submit("h").partition("-")[0].encode()
+    families = owner.tables._families
+    families.apply_changelog_batch([_event(families, 9, key, pack(-1, b"stale"))])
+    owner.publisher.refuses = lambda topic, value: KafkaError._MSG_TIMED_OUT
+    with pytest.raises(DeliveryError):
+        asyncio.run(owner.partition.recover())
+    assert key in families.set_back(0)
