@@ -25,7 +25,7 @@ lint: setup ## check style, format, types and shell syntax
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	@for script in .ci/run ops/*.sh ops/containers/*.sh; do bash -n $$script || exit 1; done
+	@for script in .ci/run ops/*.sh ops/containers/*.sh ops/examples/*/*.sh; do bash -n $$script || exit 1; done
 
 format: setup ## put the code into the format that lint checks
 	.venv/bin/ruff check --fix .

@@ -4,7 +4,6 @@
 """
 
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -16,13 +15,12 @@ from pathlib import Path
 import pytest
 
 from ops.embedded.filelock import file_lock
+from tests.toolchains import go
 from tests.waiting import until
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 VERSION = "v1.8.0"
 PROGRAM = PROJECT / ".cache" / "tools" / f"versitygw-{VERSION}"
-#: Where CI installs Go, if the machine has none.
-GO = PROJECT / ".cache" / "tools" / "go"
 #: The Go that the program needs.
 LEAST = (1, 25)
 #: Seconds that building it may take.
@@ -62,20 +60,20 @@ def needed() -> None:
 
 def can_be_built() -> bool:
     """Say whether the program, or what makes it, is there."""
-    return PROGRAM.exists() or _go() is not None
+    return PROGRAM.exists() or go(LEAST) is not None
 
 
 def build() -> None:
     """Make the program if it isn't there; raises OSError or SubprocessError if that fails or takes too long."""
     if PROGRAM.exists():
         return
-    go = _go()
-    if go is None:
+    program = go(LEAST)
+    if program is None:
         raise FileNotFoundError("go")
     # the workers of a parallel run may want it at once
     with file_lock(PROGRAM.parent / "versitygw.lock", PATIENCE, "building the S3 server"):
         if not PROGRAM.exists():
-            _build(go)
+            _build(program)
 
 
 def _build(go: str) -> None:
@@ -114,19 +112,6 @@ def serving(root: Path) -> Iterator[S3]:
     finally:
         process.terminate()
         process.wait(10)
-
-
-def _go() -> str | None:
-    """Return a Go that is new enough: on the path, where its own installer puts it, or where CI does."""
-    for folder in (None, "/usr/local/go/bin", str(GO / "bin")):
-        found = shutil.which("go", path=folder)
-        if found is None:
-            continue
-        said = subprocess.run([found, "env", "GOVERSION"], capture_output=True, text=True, timeout=60, check=False)
-        version = re.match(r"go(\d+)\.(\d+)", said.stdout)
-        if version and (int(version[1]), int(version[2])) >= LEAST:
-            return found
-    return None
 
 
 def _answers(port: int) -> bool:
