@@ -85,10 +85,10 @@ class Orchestrator:
         return size_of(self.home / "faust")
 
 
-def size_of(folder: Path) -> int:
+def size_of(folder: Path, pattern: str = "*") -> int:
     """Return the bytes of the files below a folder; those that go meanwhile don't count."""
     total = 0
-    for path in folder.rglob("*"):
+    for path in folder.rglob(pattern):
         try:
             total += path.stat().st_size if path.is_file() else 0
         except FileNotFoundError:
