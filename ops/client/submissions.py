@@ -35,10 +35,12 @@ class Options(TypedDict, total=False):
     max_wait: int | None
     publish_overwrite_ok: bool
     retry: Mapping[str, Any] | bool | None
+    traceparent: str | None
+    tracestate: str | None
 
 
 #: Fields that Avro carries as JSON texts.
-_OBJECTS = ("container_mappings", "runtime_options", "context", "needs")
+_OBJECTS = ("container_image_urls", "container_mappings", "runtime_options", "context", "needs")
 _NAMES = frozenset(Options.__annotations__)
 
 
