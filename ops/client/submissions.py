@@ -40,7 +40,7 @@ class Options(TypedDict, total=False):
 
 
 #: Fields that Avro carries as JSON texts.
-_OBJECTS = ("container_image_urls", "container_mappings", "runtime_options", "context", "needs")
+_OBJECTS = ("container_mappings", "runtime_options", "context", "needs")
 _NAMES = frozenset(Options.__annotations__)
 
 
