@@ -52,6 +52,7 @@ SCRIPTS = {BUSYBOX: "busybox-image.sh", PYTHON: "python-image.sh", KAFKA: "kafka
 MARKERS = {
     "kafka": ("integration", "broker"),
     "elasticsearch_url": ("integration",),
+    "secured_broker": ("integration",),
     "docker_engine": ("docker",),
     "podman_engine": ("docker",),
     "apptainer_engine": ("docker",),
