@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
-from agents import faust_recovery
 from agents.changelog_reader import Change
 from agents.orchestrator import merging_table
 from agents.orchestrator.merging_table import MergingTable
@@ -241,8 +240,6 @@ MUTANTS = (
            lambda: [patch.object(MergingTable, "set_back", lambda self, partition: {})], seed=14),
     Mutant("recovery goes past rows that were set back", "who crashes before they are written again forgets them",
            lambda: [patch.object(MergingTable, "take_over", _going_past_what_is_set_back)], seed=14),
-    Mutant("read from where the successor is", "an old owner that recovers late folds over what it lacks",
-           lambda: [patch.object(faust_recovery, "set_back", lambda before, after: {})], seed=10442),
     Mutant("refused claims keep their credit", "slots are lost, and jobs wait for ever",
            lambda: [patch.object(Account, "refuse", lambda self, key: None)], seed=4),
 )  # fmt: skip
