@@ -126,13 +126,27 @@ class OrderedRecovery(Recovery):  # type: ignore[misc]  # Faust is untyped here
             return
         self._set_recovery_started()
         begun = time.monotonic()
-        await self._wait(self._note_committed(), timeout=self.app.conf.broker_request_timeout)
+        # as the reading does, this waits for a broker that is away
+        await self._wait(self._note_committed())
         read = await self._read(set(self.active_tps), self.active_offsets)
         if read is None:
             raise RebalanceAgain
         log.info("read the changelogs", records=read, seconds=round(time.monotonic() - begun, 1))
         await self.on_recovery_completed(generation_id)
         await self._follow(set(self.standby_tps), self.standby_offsets)
+
+    async def _wait(self, coro: Any, timeout: float | None = None) -> None:  # noqa: ASYNC109 (Faust's)
+        """Wait for it; raises RebalanceAgain, ServiceStopped, or TimeoutError, which ends the process.
+
+        Faust takes one for the other: after a time-out the recovery would end as if the service was stopped, and the
+        process would keep its partitions and do nothing.
+        """
+        try:
+            await super()._wait(coro, timeout=timeout)
+        except ServiceStopped:
+            if self.should_stop or self.crashed:
+                raise
+            raise TimeoutError(f"the broker has not answered for {timeout} s") from None
 
     async def _note_committed(self) -> None:
         consumer = self.app.consumer

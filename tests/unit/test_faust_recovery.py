@@ -1,13 +1,16 @@
 """What an owner that begins believes of the tables on its disk."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+import faust
 import pytest
 from faust.exceptions import ConsistencyError
+from faust.tables.recovery import ServiceStopped
 from faust.types import TP
 
-from agents.faust_recovery import OrderedRecovery
+from agents.faust_recovery import OrderedRecovery, OrderedTableManager
 
 LOG = TP("changelog", 0)
 
@@ -49,3 +52,22 @@ def test_a_table_that_has_all_is_believed_however_old_it_is() -> None:
 def test_a_table_that_has_more_than_its_changelog_ends_the_process() -> None:
     with pytest.raises(ConsistencyError):
         _spans((0, 100), 100, first_since=0)
+
+
+async def _waiting(*, stopped: bool) -> None:
+    app = faust.App("t", broker="kafka://localhost:1", TableManager=OrderedTableManager)
+    recovery: Any = app.tables.recovery
+    if stopped:
+        recovery.set_shutdown()
+        recovery._stopped.set()
+    await recovery._wait(asyncio.Event().wait(), timeout=0.01)
+
+
+def test_a_broker_that_does_not_answer_in_time_is_no_stop() -> None:
+    with pytest.raises(TimeoutError):
+        asyncio.run(_waiting(stopped=False))
+
+
+def test_a_stop_ends_the_waiting_in_peace() -> None:
+    with pytest.raises(ServiceStopped):
+        asyncio.run(_waiting(stopped=True))
