@@ -67,10 +67,11 @@ def _gate(topology: Topology) -> Iterator[Right]:
 
 
 def _orchestrator(topology: Topology) -> Iterator[Right]:
-    yield from _read([topology.inbox, *topology.changelogs()])
+    # jobs.settings says which generation of the inbox is the newest, and there it says which protocol it speaks
+    yield from _read([topology.inbox, topology.settings, *topology.changelogs()])
     own = [topology.events, topology.commands, topology.dead, *topology.changelogs()]
     # to the inbox what fell due; ticks take the heartbeats' road
-    yield from _write([*own, topology.inbox, topology.reports])
+    yield from _write([*own, topology.inbox, topology.reports, topology.settings])
     yield from _see(topology.fixed())
     yield from _runs(topology, Operation.WRITE)
     yield from _groups(topology, topology.ledger_id)

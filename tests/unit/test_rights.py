@@ -32,6 +32,16 @@ def test_nobody_but_gate_scheduler_and_ledger_writes_the_inbox() -> None:
     assert writers == [Role.GATE, Role.ORCHESTRATOR, Role.SCHEDULER]
 
 
+@pytest.mark.parametrize("role", [Role.GATE, Role.ORCHESTRATOR])
+def test_who_begins_only_with_the_newest_inbox_may_read_which_that_is(role: Role) -> None:
+    assert may(role, Operation.READ, "jobs.settings")
+
+
+def test_an_orchestrator_may_say_which_protocol_it_speaks_and_a_worker_may_not() -> None:
+    assert may(Role.ORCHESTRATOR, Operation.WRITE, "jobs.settings")
+    assert not may(Role.WORKER, Operation.WRITE, "jobs.settings")
+
+
 @pytest.mark.parametrize("topic", ["jobs.submit", "jobs.submit.bob", "jobs.control", "jobs.settings"])
 def test_a_known_producer_writes_its_own_topic_alone(topic: str) -> None:
     assert may(Role.PRODUCER, Operation.WRITE, "jobs.submit.alice", "alice")
