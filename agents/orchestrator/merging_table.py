@@ -6,6 +6,7 @@ and standby keep, per key, what has the greater offset. Where a smaller one came
 the changelog again, because compaction would keep only the last.
 """
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import nsmallest
 from itertools import islice
@@ -16,7 +17,7 @@ from faust.types import TP, EventT
 from rocksdict import WriteBatch
 
 from agents.changelog_reader import Change
-from agents.orchestrator.row import takes_over
+from agents.orchestrator.row import offset_of, takes_over
 
 
 class MergingTable(Table):  # type: ignore[misc]  # Faust is untyped here
@@ -28,6 +29,8 @@ class MergingTable(Table):  # type: ignore[misc]  # Faust is untyped here
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._set_back: dict[int, dict[bytes, bytes]] = {}
+        #: Held from the look at what is stored until what takes its place is: changelogs are read in a thread.
+        self._merging = threading.Lock()
 
     def get_row(self, partition: int, key: bytes) -> bytes | None:
         """Return the stored value, None where there is no row."""
@@ -47,6 +50,15 @@ class MergingTable(Table):  # type: ignore[misc]  # Faust is untyped here
             self.data.data.pop(_memory_key(partition, key), None)
         else:
             self.data.data[_memory_key(partition, key)] = value
+
+    def merge_row(self, partition: int, key: bytes, value: bytes | None, offset: int) -> None:
+        """Store a value that includes this offset, or delete the row, unless what is stored includes more.
+
+        A batch may outlast its owner's time: its rows come after those of a successor, which the standby has read.
+        """
+        with self._merging:
+            if offset >= offset_of(self.get_row(partition, key)):
+                self.put_row(partition, key, value)
 
     def rows(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
         """Yield key and stored value of every row of a partition."""
@@ -94,6 +106,13 @@ class MergingTable(Table):  # type: ignore[misc]  # Faust is untyped here
         are written again must leave it to the next to find them.
         """
         partition = changelog.partition
+        offset = max(change.offset for change in changes)
+        with self._merging:
+            fresh = self._merged(partition, changes)
+            self._put_rows(partition, fresh, None if self._set_back.get(partition) else offset)
+
+    def _merged(self, partition: int, changes: Sequence[Change]) -> dict[bytes, bytes | None]:
+        """Return the rows that changes write, and note those that they set back."""
         known = self._get_rows(partition, list({change.key for change in changes}))
         fresh: dict[bytes, bytes | None] = {}
         for change in changes:
@@ -103,8 +122,7 @@ class MergingTable(Table):  # type: ignore[misc]  # Faust is untyped here
                 continue
             self._set_back.get(partition, {}).pop(change.key, None)
             fresh[change.key] = change.value
-        offset = max(change.offset for change in changes)
-        self._put_rows(partition, fresh, None if self._set_back.get(partition) else offset)
+        return fresh
 
     def empty(self, partition: int) -> None:
         """Delete all rows of a partition, and how far they were read."""

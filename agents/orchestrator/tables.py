@@ -43,8 +43,8 @@ class Row:
         return [] if self.value is not None else [(OFFSET_HEADER, str(self.offset).encode())]
 
     def write(self) -> None:
-        """Write the row to the local store."""
-        self.table.put_row(self.partition, self.key, self.value)
+        """Write the row to the local store, unless what is there includes more."""
+        self.table.merge_row(self.partition, self.key, self.value, self.offset)
 
 
 class LedgerTables:

@@ -1,5 +1,6 @@
 """What a process keeps on its disk: the real `MergingTable` and `LedgerTables` over a store without RocksDB."""
 
+import threading
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
@@ -92,6 +93,7 @@ class SimTable(MergingTable):
 
     def __init__(self, name: str, store: Store) -> None:
         self._set_back = {}
+        self._merging = threading.Lock()
         self._store_here = store
         self._topic = f"{ORCHESTRATOR_ID}-{name}-changelog"
 

@@ -1,6 +1,7 @@
 """What a table takes over from its changelog, and how far it says that it has read it (design §4)."""
 
 import asyncio
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from agents.bus import DeliveryError
 from agents.changelog_reader import Change
 from agents.orchestrator.merging_table import MergingTable
 from agents.orchestrator.row import pack
+from pipeline.ledger.state import Family
 from tests.unit.partition_support import Owner, tables
 
 
@@ -117,3 +119,39 @@ def test_an_owner_that_ends_while_it_writes_them_again_leaves_them_to_the_next(t
     with pytest.raises(DeliveryError):
         asyncio.run(owner.partition.recover())
     assert key in families.set_back(0)
+
+
+@pytest.mark.parametrize("store", ["memory", "rocksdb"])
+def test_an_owner_s_late_row_does_not_set_back_what_its_standby_has_read_of_the_successor(
+    tmp_path: Path, store: str
+) -> None:
+    made = tables(tmp_path, store)
+    table = made._families
+    changelog = TP(table.changelog_topic_name, 0)
+    late, gone = made.family_row(0, Family("f", 3)), made._row(table, "families", 0, b"g", 3, None)
+    successor = made.family_row(0, Family("f", 9)).value
+    table.take_over(changelog, [Change(0, b"f", successor), Change(1, b"g", pack(9, b"kept"))])
+    late.write()
+    gone.write()
+    assert (table.get_row(0, b"f"), table.get_row(0, b"g")) == (successor, pack(9, b"kept"))
+    # the broker has it, behind the successor's
+    table.take_over(changelog, [Change(2, b"f", late.value)])
+    assert table.set_back(0) == {b"f": successor}
+
+
+def test_a_row_that_is_written_while_the_changelog_is_merged_is_not_lost(
+    table: MergingTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table.put_row(0, b"k", pack(3, b"old"))
+    looked, write = table._get_rows, threading.Thread(target=table.merge_row, args=(0, b"k", pack(7, b"new"), 7))
+
+    def interrupted(partition: int, keys: list[bytes]) -> object:
+        found = looked(partition, keys)
+        write.start()
+        write.join(0.2)
+        return found
+
+    monkeypatch.setattr(table, "_get_rows", interrupted)
+    table.take_over(TP(table.changelog_topic_name, 0), [Change(0, b"k", pack(3, b"old"))])
+    write.join()
+    assert table.get_row(0, b"k") == pack(7, b"new")
