@@ -198,6 +198,8 @@ class Client:
         self._check()
         handle = Handle(self, self._tracked(self._family(sent), sent.submission_id, fresh), self._listener)
         future: Future[None] = Future()
+        # who stops waiting for it cancels the wait: the record is under way, and its outcome must find the future
+        future.set_running_or_notify_cancel()
 
         def stored(outcome: Outcome) -> None:
             if isinstance(outcome, DeliveryError):

@@ -1,10 +1,14 @@
 """The client on the bus for tests, and what else that bus can do."""
 
+import asyncio
 import itertools
 from typing import Any
 
 import pytest
 
+from agents.bus import Delivered
+from ops.client.bus import Stored
+from ops.submitting import Submission
 from pipeline import AsyncClient, Client, Ending, Job, JobFailedError, MemoryBus
 from pipeline.statuses import ATTEMPT_FAILED, Status
 from tests.client_contract import ClientContract
@@ -96,6 +100,22 @@ def test_a_program_that_raises_fails_its_job() -> None:
 
     with Client(bus=MemoryBus(run=program)) as client, pytest.raises(JobFailedError, match="ArithmeticError: too hot"):
         client.submit("align", {}).result(5)
+
+
+async def test_a_submission_that_nobody_awaits_any_more_may_still_be_confirmed() -> None:
+    class Slow(MemoryBus):
+        def send(self, submission: Submission, stored: Stored) -> None:
+            under_way.append(stored)
+
+    under_way: list[Stored] = []
+    async with AsyncClient(bus=Slow()) as client:
+        submitting = asyncio.ensure_future(client.submit("align", {}))
+        await asyncio.to_thread(until, lambda: under_way, what="the submission is under way")
+        submitting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await submitting
+        # in a real installation the thread that hears of all deliveries calls this, and an error would end it
+        under_way[0](Delivered(0, 0, 0))
 
 
 def test_a_closed_bus_takes_nothing_more() -> None:
