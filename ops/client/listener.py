@@ -89,6 +89,10 @@ class _Waiting:
     def of(self, name: str) -> set[Tracker]:
         return set(self._known.get(name, ()))
 
+    def has(self, name: str) -> bool:
+        """Say whether there is any: by their number, since others may be added while somebody goes through them."""
+        return bool(self._known.get(name))
+
     def all(self) -> set[Tracker]:
         return {tracker for known in self._known.values() for tracker in known}
 
@@ -101,7 +105,7 @@ class _Families:
 
     def __contains__(self, family: object) -> bool:
         name = family.decode(errors="replace") if isinstance(family, bytes) else ""
-        return bool(self._waiting.of(_family(name)) or self._waiting.of(_family(None)))
+        return self._waiting.has(_family(name)) or self._waiting.has(_family(None))
 
 
 def _family(family: str | None) -> str:
