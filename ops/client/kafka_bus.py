@@ -17,7 +17,7 @@ from ops.reading.facts import FactReader, Follower
 from ops.reading.job import patient
 from ops.reading.log import BrokerError, Log
 from ops.reading.logs import LogReader
-from ops.submitting import Submission, Submitter, UnservedSubmitter
+from ops.submitting import Submission, Submitter, UnservedSubmitter, submit_topic
 from pipeline.messages.control import ControlRequest
 from pipeline.messages.fact import Fact
 from pipeline.messages.inbox import Inbox, Source
@@ -118,7 +118,7 @@ class KafkaBus:
     def _connected(self, kind: type[Submitter], **client: Any) -> Submitter:
         # once, for its error: one that says what to do, and at once
         with _told(), Log(self._settings) as log:
-            log.require(self._settings.topology.submit)
+            log.require(submit_topic(self._settings))
         bounds = {"queue.buffering.max.messages": PENDING, "queue.buffering.max.kbytes": PENDING_KIB}
         timeout = {"message.timeout.ms": int(DELIVERY_TIMEOUT * 1000), "log_level": 0}
         return kind(self._settings, **bounds, **timeout, **client)
