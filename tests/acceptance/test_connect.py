@@ -25,6 +25,7 @@ from ops.embedded.connect import PROPERTIES, EmbeddedConnect
 from ops.embedded.registry import EmbeddedRegistry
 from pipeline.codec import CONFLUENT_MAGIC
 from tests.acceptance.support import NO_SEARCH, SOON, WHOLE, Site, site_at
+from tests.asked import only_where_asked_for
 from tests.postgres_server import DATABASE, Postgres, postgres
 from tests.waiting import until
 
@@ -33,7 +34,7 @@ NOTICES = "granules.new"
 #: of the role that the connector reads as
 PASSWORD = uuid.uuid4().hex
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), only_where_asked_for("connect")]
 
 #: never within a test; sessions as short as brokers allow
 WORKER = {

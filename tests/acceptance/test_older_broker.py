@@ -13,7 +13,10 @@ from ops.cli import exits
 from ops.cluster import Plan
 from pipeline.statuses import Status
 from tests.acceptance.support import NO_SEARCH, QUICK_LEASES, SOON, WHOLE, Site, lines, site_at, tallied
+from tests.asked import only_where_asked_for
 from tests.waiting import until
+
+pytestmark = only_where_asked_for("older-broker")
 
 
 @pytest.fixture(scope="module")
