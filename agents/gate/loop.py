@@ -259,7 +259,7 @@ class Loop:
         identified = []
         for record in records:
             place = (record.topic, record.partition)
-            if record.offset <= seen.get(place, record.offset):
+            if record.topic not in self._ids or record.offset <= seen.get(place, record.offset):
                 self._ids = topic_ids(self._settings, self._topics)
             seen[place] = record.offset
             identified.append(replace(record, topic_id=self._ids[record.topic]))
