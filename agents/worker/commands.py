@@ -79,6 +79,8 @@ class Ear:
         self._client: Consumer = consumer(settings, f"worker-{self._worker}")
         self._fetching = Fetching(self._client, places=self._places)
         self._met: Protocol | None = None
+        #: What the orchestrator had said of itself before `open`.
+        self._first: Met | None = None
         #: Up to where each topic is read.
         self._read: dict[str, int] = {}
         self._closing = threading.Event()
@@ -90,9 +92,12 @@ class Ear:
 
         Blocks; raises KafkaException or TimeoutError where the brokers don't answer, and may be called again.
         """
-        drain = Drain(False)
+        drain, self._met, self._first = Drain(False), None, None
         for message in read_to_end(self._client, self._settings, [0]):
-            drain = self._setting(message) or drain
+            if message.key() == SETTING.encode():
+                self._first = self._announced(message) or self._first
+            else:
+                drain = self._setting(message) or drain
         (read,) = self._client.position([TopicPartition(self._settings, 0)])
         end = end_offsets(self._client, self._commands, [self._partition])[self._partition]
         self._read = {self._commands: end, self._settings: max(0, read.offset)}
@@ -142,6 +147,8 @@ class Ear:
         self._assign()
 
     def _batches(self) -> Iterator[list[Event]]:
+        if self._first is not None:
+            yield [self._first]
         while not self._closing.is_set():
             batch: list[Event] = []
             message = self._client.poll(_POLL)
