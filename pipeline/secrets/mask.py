@@ -3,7 +3,7 @@
 import base64
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -11,6 +11,8 @@ SHOWN = "***"
 _SHOWN = SHOWN.encode()
 #: Characters below which a text can't be masked: it would be found in innocent output everywhere.
 LEAST = 6
+#: base64's other two characters, as URLs have them
+_URLS = str.maketrans("+/", "-_")
 
 
 class Mask:
@@ -95,5 +97,18 @@ def _forms(secret: str) -> set[str]:
     lines = [line.strip() for line in secret.splitlines()]
     raw = {secret, secret.strip(), *lines}
     bare = secret.strip()
-    encoded = {base64.b64encode(one.encode(errors="surrogateescape")).decode() for one in (secret, bare)}
-    return raw | encoded | {json.dumps(bare)[1:-1], quote(bare, safe=""), quote(bare)}
+    encoded = {form for one in (secret, bare) for form in _in_base64(one.encode(errors="surrogateescape"))}
+    in_json = {json.dumps(bare, ensure_ascii=escaped)[1:-1] for escaped in (True, False)}
+    # a file's secret may be no UTF-8
+    return raw | encoded | in_json | {quote(bare, safe=safe, errors="surrogateescape") for safe in ("", "/")}
+
+
+def _in_base64(secret: bytes) -> Iterator[str]:
+    """Yield what is the same of it wherever it stands in something longer, such as `user:password`, and it alone."""
+    for before in range(3):
+        whole = base64.b64encode(bytes(before) + secret).decode()
+        # characters whose six bits are all the secret's own
+        own = whole[-(-before * 8 // 6) : (before + len(secret)) * 8 // 6]
+        for form in (whole, own) if before == 0 else (own,):
+            yield form
+            yield form.translate(_URLS)

@@ -1,6 +1,9 @@
 """Secrets by reference: who gets which, and that none is shown, however the output is cut."""
 
+import base64
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -90,6 +93,28 @@ def test_what_programs_make_of_a_secret_is_masked_too() -> None:
     assert mask.text("https://h?p=a%20%22quoted%22%20pass%2Fword") == "https://h?p=***"
     assert mask.text("Authorization: Basic YSAicXVvdGVkIiBwYXNzL3dvcmQ=") == "Authorization: Basic ***"
     assert mask.value({"a": ['a "quoted" pass/word', 5, None]}) == {"a": ["***", 5, None]}
+
+
+@pytest.mark.parametrize("user", ["", "a", "me", "you"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_a_secret_is_masked_where_it_is_encoded_within_something_longer(
+    user: str, encode: Callable[[bytes], bytes]
+) -> None:
+    # of which base64 makes both of its other characters, at each of three places
+    secret = "\u00ff\u00fe>>>???~~~\u00fb\u00ef\u00be"
+    shown = Mask([secret]).text(encode(f"{user}:{secret}@host".encode()).decode())
+    own = [encode(bytes(before) + secret.encode()).decode()[3:-4] for before in range(3)]
+    assert "***" in shown
+    assert not any(form[at : at + 5] in shown for form in own for at in range(len(form) - 4))
+
+
+def test_a_secret_that_is_no_utf_8_is_given_and_masked(tmp_path: Path) -> None:
+    data = b"no-utf-8-\xff\xfe-key"
+    (tmp_path / "key").write_bytes(data)
+    found = Vault({"key": ("*",)}, tmp_path, {}).given(["key"], {}, "a", registered=False)
+    assert os.fsencode(found.env["JOBSTREAM_SECRET_KEY"]) == data
+    masking = found.mask.stream()
+    assert masking.feed(b"it is " + data + b"!") + masking.end() == b"it is ***!"
 
 
 def test_each_line_of_a_key_is_masked() -> None:
