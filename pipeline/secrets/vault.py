@@ -52,8 +52,8 @@ class Vault:
         """Return what a command gets for the references by these names, and in its environment `env`.
 
         A variable whose value is a reference becomes the secret; each secret is in its own variable too. `registered`
-        says that the job's command is of its registered type or the worker's configuration, not the submitter's: else
-        only what is allowed to any job is given. Raises SecretError.
+        says that the job's command, and the container around it, are of its registered type or the worker's
+        configuration, not the submitter's: else only what is allowed to any job is given. Raises SecretError.
         """
         referred = {variable: name for variable, value in env.items() if (name := reference_of(value)) is not None}
         wanted = sorted({*names, *referred.values()})

@@ -162,6 +162,7 @@ def _body(
         "command": made.command,
         "context": {**(made.context or {}), **(submission.context or {})},
         "publish_overwrite_ok": submission.publish_overwrite_ok,
+        "container_of_submitter": _brings_container(submission),
         mark.FIELD: naming.replay,
         trace.FIELD: naming.trace.record(),
     }
@@ -190,6 +191,17 @@ def _containers(submission: Submission, made: Created) -> dict[str, Any]:
         "runtime_options": first(submission.runtime_options, made.runtime_options) or {},
         "dependency_images": made.dependency_images or [],
     }
+
+
+def _brings_container(submission: Submission) -> bool:
+    """Say whether the submitter chose what the command finds around it: then what runs is the submitter's choice."""
+    fields = (
+        submission.container_image_name,
+        submission.container_image_url,
+        submission.container_image_urls,
+        submission.container_mappings,
+    )
+    return any(fields)
 
 
 def _localized(entry: str | dict[str, Any]) -> dict[str, Any]:

@@ -38,6 +38,12 @@ def container_fields(document: Mapping[str, Any], command: Command) -> dict[str,
     return {name: getattr(config, name) for name in _CONTAINER}
 
 
+def is_submitters(document: Mapping[str, Any], command: Command) -> bool:
+    """Say whether image or mappings are of the submitter's choice, and so what runs by the command's name."""
+    config = command.config
+    return document.get("container_of_submitter") is True and (config is None or not config.overrides_image)
+
+
 def dependencies(document: Mapping[str, Any], command: Command) -> list[dict[str, Any]]:
     """Return the job's `dependency_images` (spec §2.1), those of the worker's configuration where that has some.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.containers.process import ProcessEngine
 from pipeline.secrets import Vault
 from pipeline.statuses import Status
 from pipeline.work.errors import Category
@@ -127,6 +128,29 @@ async def test_a_secret_that_a_job_can_t_have_fails_it_before_its_command(
     result = await run(document, replace(place, vault=Vault({"absent": ("*",)}, environment={})))
     assert (result.status, result.category) == (Status.FAILED, category)
     assert f"secret://{name}" in (result.error or "")
+    assert result.exit_code is None
+
+
+class Imaged(ProcessEngine):
+    """One that would run the command in an image."""
+
+    needs_image = True
+
+
+@pytest.mark.parametrize(("own", "refused"), [({}, False), ({"container_of_submitter": True}, True)])
+async def test_a_known_command_in_an_image_of_the_submitter_s_gets_no_secret(
+    place: Place, tmp_path: Path, own: dict[str, Any], refused: bool
+) -> None:
+    script = "import os; print(len(os.environ['JOBSTREAM_SECRET_ARCHIVE']))"
+    command = {"path": sys.executable, "options": ["-c", script], "arguments": [], "env": []}
+    document = {**job(), "command": command, "params": {"login": "secret://archive"}, **own}
+    vault = Vault({"archive": ("job-x:1",)}, environment={"JOBSTREAM_SECRET_ARCHIVE": SECRET})
+    without_images = await run(document, replace(place, vault=vault))
+    assert without_images.status == Status.COMPLETED
+    other = {**document, "job_id": "fam-2"}
+    result = await run(other, replace(place, vault=vault, engine=Imaged(tmp_path / "state")))
+    # of the other one its image is missed
+    assert ("isn't allowed" in (result.error or "")) is refused, result.error
     assert result.exit_code is None
 
 

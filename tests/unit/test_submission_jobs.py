@@ -156,6 +156,7 @@ def test_the_body_has_the_fields_that_the_worker_reads() -> None:
         "runtime_options": {"gpus": "all"},
         "dependency_images": [],
         "publish_overwrite_ok": True,
+        "container_of_submitter": True,
         "needs": {
             "memory_mib": 64,
             "disk_mib": 0,

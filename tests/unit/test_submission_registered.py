@@ -62,6 +62,16 @@ def test_a_job_of_a_registered_type_carries_its_resolved_command_and_container()
 def test_a_submissions_own_container_wins() -> None:
     made = body(registered(container={"name": "img:1"}), submission(container_image_name="other"))
     assert made["container_image_name"] == "other"
+    assert made["container_of_submitter"] is True
+
+
+@pytest.mark.parametrize(
+    "own",
+    [{"container_image_url": "s3://z"}, {"container_image_urls": {"arm": "z"}}, {"container_mappings": {"/a": "/b"}}],
+)
+def test_whatever_of_the_container_a_submission_brings_is_known_to_be_its_own(own: dict[str, Any]) -> None:
+    assert body(registered(container={"name": "img:1"}), submission(**own))["container_of_submitter"] is True
+    assert "container_of_submitter" not in body(registered(container={"name": "img:1"}))
 
 
 @pytest.mark.parametrize(
