@@ -197,7 +197,10 @@ def end_offsets(client: Consumer, topic: str, partitions: Sequence[int]) -> dict
 
 
 def read_to_end(client: Consumer, topic: str, partitions: Sequence[int], timeout: float = 60.0) -> Iterator[Message]:
-    """Yield every record from the start to the end offsets of now; raises TimeoutError after `timeout` seconds."""
+    """Yield every record from the start to the end offsets of now; raises TimeoutError after `timeout` seconds.
+
+    Raises KafkaException where the topic may not be read.
+    """
     bounds = {
         number: client.get_watermark_offsets(TopicPartition(topic, number), timeout=CALL_TIMEOUT)
         for number in partitions
@@ -211,6 +214,8 @@ def read_to_end(client: Consumer, topic: str, partitions: Sequence[int], timeout
         message = client.poll(0.1)
         if message is not None and message.error() is None:
             yield message
+        elif message is not None and message.error().code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            raise KafkaException(message.error())
         # not by the records' offsets: a compacted topic's last ones may hold nothing, and the position passes them
         for place in client.position([TopicPartition(topic, number) for number in left]):
             if place.offset >= left[place.partition]:
