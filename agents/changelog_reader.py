@@ -23,6 +23,8 @@ log = structlog.stdlib.get_logger(__name__)
 _BATCH, _LINGER, _LEISURE = 2000, 0.1, 0.5
 #: s between two reports of how far a long reading is, and before a broker that doesn't answer is asked again.
 _REPORT, _PAUSE = 5.0, 1.0
+#: s without even an end of a log after which another client reads on: see agents.fetching.
+_PATIENCE = 30.0
 #: Much is asked for at a time, and no more is kept ready than what some batches take.
 _BULK: dict[str, Any] = {
     "fetch.message.max.bytes": 4_194_304,
@@ -94,18 +96,32 @@ class ChangelogReader:
         if not left:
             return not self._halted.is_set()
         total = sum(end - spans[tp][0] for tp, end in left.items())
-        client = self._client()
-        begun = told = time.monotonic()
-        try:
-            client.assign([TopicPartition(tp.topic, tp.partition, spans[tp][0]) for tp in left])
-            while left and not self._halted.is_set():
-                self._pass(client, left, _LINGER)
-                if time.monotonic() - told > _REPORT:
-                    told = time.monotonic()
-                    log.info("reading the changelogs", records=self.count, of=total, seconds=round(told - begun))
-        finally:
-            client.close()
+        places = {tp: spans[tp][0] for tp in left}
+        begun = time.monotonic()
+        while left and not self._halted.is_set():
+            client = self._client()
+            try:
+                self._read_on(client, left, places, total, begun)
+            finally:
+                client.close()
         return not left
+
+    def _read_on(self, client: Consumer, left: dict[TP, int], places: dict[TP, int], total: int, begun: float) -> None:
+        """Read from `places` on until nothing is left, or nothing has come for long."""
+        client.assign([TopicPartition(tp.topic, tp.partition, places[tp]) for tp in left])
+        heard = told = time.monotonic()
+        while left and not self._halted.is_set():
+            reached = self._pass(client, left, _LINGER)
+            now = time.monotonic()
+            if reached:
+                places |= reached
+                heard = now
+            elif now - heard > _PATIENCE:
+                log.warning("no changelog has been heard of for long, another client reads on", seconds=_PATIENCE)
+                return
+            if now - told > _REPORT:
+                told = now
+                log.info("reading the changelogs", records=self.count, of=total, seconds=round(now - begun))
 
     def follow(self, begins: Mapping[TP, int]) -> None:
         """Take over what comes, from these offsets on, until halted."""
@@ -117,8 +133,9 @@ class ChangelogReader:
         finally:
             client.close()
 
-    def _pass(self, client: Consumer, left: dict[TP, int], linger: float) -> None:
-        """Take over a batch, and take out of `left` whose end was reached."""
+    def _pass(self, client: Consumer, left: dict[TP, int], linger: float) -> dict[TP, int]:
+        """Take over a batch, take out of `left` whose end was reached; return up to where each was read."""
+        places: dict[TP, int] = {}
         changes: dict[TP, list[Change]] = defaultdict(list)
         for message in client.consume(_BATCH, linger):
             error = message.error()
@@ -132,11 +149,13 @@ class ChangelogReader:
             else:
                 log.warning("reading the changelogs", error=error.str())
                 continue
+            places[tp] = reached
             if reached >= left.get(tp, reached + 1):
                 del left[tp]
         for tp, batch in changes.items():
             self._take_over(tp, batch)
             self.count += len(batch)
+        return places
 
     def _client(self) -> Consumer:
         return consumer(self._settings, self._settings.topology.name("jobstream-changelogs"), **_BULK)
