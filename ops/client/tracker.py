@@ -164,6 +164,9 @@ class Tracker:
     # -- inside
 
     def _take(self, fact: Fact) -> None:
+        # the same id with another payload is another submission, which somebody else may have sent
+        if self.family is not None and fact.family != self.family:
+            return
         if fact.seq <= self._seen.get(fact.job_id, 0):
             return
         self._seen[fact.job_id] = fact.seq

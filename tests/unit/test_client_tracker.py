@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Container, Sequence
+from dataclasses import replace
 from typing import NoReturn
 
 import pytest
@@ -77,6 +78,17 @@ def test_all_jobs_of_a_submission_are_waited_for() -> None:
         known.drive(known.ended(lambda _: None), 0.01)
     known.add(fact(TWO, 2, Status.FAILED))
     assert [one.status for one in known.drive(known.ended(lambda _: None), 1)] == [Status.COMPLETED, Status.FAILED]
+
+
+def test_another_submission_of_the_same_id_is_not_taken_for_this_one() -> None:
+    known = tracker()
+    known.add(replace(fact("e-one", 1, Status.QUEUED), family="e"))
+    with pytest.raises(errors.NotYetError, match="not taken"):
+        known.drive(known.taken(), 0.01)
+    known.add(fact(ONE, 1, Status.QUEUED))
+    known.add(fact(TWO, 1, Status.QUEUED))
+    assert known.drive(known.taken(), 1) == [ONE, TWO]
+    assert {one.family for one in known.history} == {FAMILY}
 
 
 def test_a_refusal_is_seen_and_changes_nothing() -> None:
