@@ -66,6 +66,7 @@ def judge(site: Site, load: Load, watch: Watch, record: Record, tell: Tell) -> V
         verdict.wrong.append(str(late))
     _audit(site, verdict, tell)
     _verify(site, verdict, tell)
+    _tables(site, verdict, tell)
     _compare(site, verdict, tell)
     _dead(site, load, verdict)
     return verdict
@@ -107,6 +108,13 @@ def _verify(site: Site, verdict: Verdict, tell: Tell) -> None:
     verdict.verified = sum(one["messages"] for one in told["partitions"])
     if done.returncode or not told["equal"]:
         verdict.wrong.append(f"replay verify: {done.stdout[:4000]}")
+
+
+def _tables(site: Site, verdict: Verdict, tell: Tell) -> None:
+    tell("jobstream ledger verify")
+    done = site.cli("ledger", "verify")
+    if done.returncode:
+        verdict.wrong.append(f"ledger verify: {done.stdout[:4000]}{done.stderr[-2000:]}")
 
 
 def _compare(site: Site, verdict: Verdict, tell: Tell) -> None:

@@ -60,10 +60,12 @@ def fill(filler: Path) -> None:
 def site(servers_home: Path) -> Iterator[Site]:
     home = servers_home / "full-disks"
     worker = {**QUICK_LEASES["worker"], "slots": 4, "root": home / "work"}
+    # a worker without room hands jobs back, and rests longer each time
+    ledger = {**QUICK_LEASES["ledger"], "free_releases": 0, "max_attempts": 1}
     with (
         small_disk(home / "faust", "48m"),
         small_disk(home / "work", "32m"),
-        site_at(home, Plan(workers=1, **NO_SEARCH), {**QUICK_LEASES, "worker": worker}) as site,
+        site_at(home, Plan(workers=1, **NO_SEARCH), {**QUICK_LEASES, "ledger": ledger, "worker": worker}) as site,
     ):
         yield site
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.codec import Codec
-from pipeline.identity import family_of_hash, job_id, token
+from pipeline.identity import family_of_hash, job_id, tick_token, token
 from pipeline.messages.control import ControlRequest
 from pipeline.messages.report import FINAL, HEARTBEAT, OF_ATTEMPTS, TICK, Shown, WorkerReport
 
@@ -81,7 +81,11 @@ def _reports() -> list[WorkerReport]:
     result = json.dumps({"job_info": {"pid": 7}, "error": "e", "exit_code": 1, "products": [{"id": "d"}]})
     of_attempts = [WorkerReport(kind, HOLDER, JOB, 1, shown, result) for kind in sorted(OF_ATTEMPTS | FINAL)]
     beat = WorkerReport(HEARTBEAT, HOLDER, attempts=(Shown(JOB, 1, shown),))
-    return [*of_attempts, beat, WorkerReport(TICK, "orchestrator", previous=7, resumed=True)]
+    return [
+        *of_attempts,
+        beat,
+        WorkerReport(TICK, HOLDER, token=tick_token(KEY, 0, 7, True, HOLDER), previous=7, resumed=True),
+    ]
 
 
 def _controls() -> list[ControlRequest]:
