@@ -250,10 +250,13 @@ class Partition:
         rows = []
         for name in sorted(self._idle):
             offset = self._tables.family(self.number, name).offset
+            if self._tables.active_offset(self.number, name) > offset:
+                # an owner that died entered it ahead of a state that is yet to be decided again
+                continue
             rows.append(self._tables.active_row(self.number, name, offset, active=False))
             rows[-1].write()
-        self._active -= self._idle
-        self._idle.clear()
+            self._active.discard(name)
+            self._idle.discard(name)
         return rows
 
     def _set_policy(self, batch: _Batch, message: PolicySet, at: At) -> None:

@@ -96,6 +96,10 @@ class LedgerTables:
         for key, _ in self._active.rows(partition):
             yield key.decode()
 
+    def active_offset(self, partition: int, family: str) -> int:
+        """Return the inbox offset that a family's row in that index includes, below any where there is none."""
+        return offset_of(self._active.get_row(partition, family.encode()))
+
     def policy(self, partition: int) -> tuple[str, Policy] | None:
         """Return the inbox's topic id and the policy that the partition's log has set, None before the first."""
         value = self._families.get_row(partition, POLICY_KEY)
