@@ -35,8 +35,9 @@ from tests.waiting import until
 pytestmark = pytest.mark.timeout(1800 if LONG else 300)
 
 SLOTS = 6
-#: s of an outage, half of it cut off and half of it silent: more than two leases of 6 s; of the default's 60 s
-OUTAGE = 360.0 if LONG else 14.0
+#: s of an outage, half of it cut off and half of it silent: more than two leases of 6 s; of the default's 60 s. After
+#: 300 s a client gives a record up, and an orchestrator that has one under way ends and has to be started again
+OUTAGE = 240.0 if LONG else 14.0
 #: s that a record takes to the broker, and its answer back
 LATENCY = 0.15
 LONER = "worker-9"
