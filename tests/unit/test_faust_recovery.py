@@ -1,4 +1,4 @@
-"""What an owner that begins believes of the tables on its disk."""
+"""What an owner that begins believes of the tables on its disk, and where it begins to read."""
 
 import asyncio
 from types import SimpleNamespace
@@ -10,7 +10,9 @@ from faust.exceptions import ConsistencyError
 from faust.tables.recovery import ServiceStopped
 from faust.types import TP
 
-from agents.faust_recovery import OrderedRecovery, OrderedTableManager
+from agents.faust_recovery import OrderedRecovery, OrderedTableManager, set_back
+
+ONE, TWO = TP("inbox", 0), TP("inbox", 1)
 
 LOG = TP("changelog", 0)
 
@@ -71,3 +73,19 @@ def test_a_broker_that_does_not_answer_in_time_is_no_stop() -> None:
 def test_a_stop_ends_the_waiting_in_peace() -> None:
     with pytest.raises(ServiceStopped):
         asyncio.run(_waiting(stopped=True))
+
+
+def test_the_only_owner_begins_where_it_is_committed() -> None:
+    assert set_back({ONE: 7, TWO: None}, {ONE: 7, TWO: None}) == {}
+
+
+def test_what_a_successor_committed_meanwhile_is_read_again() -> None:
+    assert set_back({ONE: 7, TWO: 3}, {ONE: 9, TWO: 3}) == {ONE: 7}
+
+
+def test_where_nothing_was_committed_before_all_is_read() -> None:
+    assert set_back({ONE: None}, {ONE: 9}) == {ONE: 0}
+
+
+def test_a_partition_that_is_no_longer_assigned_is_sought_all_the_same() -> None:
+    assert set_back({ONE: 7}, {}) == {ONE: 7}
