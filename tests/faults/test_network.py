@@ -167,7 +167,9 @@ def test_a_worker_that_alone_is_cut_off_is_expired_and_its_completion_and_its_pu
             assert [(fact.status, fact.attempt) for fact in facts] == LOST_AND_FOUND
             assert holder_of(site, job) == "worker-1"
             late = until(partial(refused, site, job), 2 * SOON, what="what it says in the end is refused")
-            assert f"{kind} of attempt 1 by {LONER}" in (late[0].reason or "")
+            # one that waited for its permission in vain may have given its attempt up meanwhile
+            said = late[0].reason or ""
+            assert any(f"{word} of attempt 1 by {LONER}" in said for word in (kind, "failed"))
         assert published(site, jobs[1]) == [2]
         assert copies(site) == 1
         lets_go(site, LONER)

@@ -20,7 +20,9 @@ class Refusing:
     def __init__(self) -> None:
         self.asked = 0
 
-    def produce(self, _topic: Topic, _key: str, _value: bytes, _at: int, delivered: Callable[[Outcome], None]) -> None:
+    def produce(
+        self, _topic: Topic, _key: str, _value: bytes, _at: int, delivered: Callable[[Outcome], None], _headers: Any
+    ) -> None:
         self.asked += 1
         delivered(DeliveryError(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)))
 
