@@ -8,7 +8,8 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -43,6 +44,7 @@ class Change(NamedTuple):
     headers: Any = ()
 
 
+T = TypeVar("T")
 #: Takes over records of one partition, in their order.
 TakeOver = Callable[[TP, list[Change]], None]
 
@@ -61,30 +63,26 @@ class ChangelogReader:
         """Have the reading end after the batch that is under way; from any thread."""
         self._halted.set()
 
-    def bounds(self, places: Mapping[TP, int | None]) -> dict[TP, tuple[int, int]]:
+    def bounds(self, places: Iterable[TP]) -> dict[TP, tuple[int, int]]:
         """Return where each log begins and ends now; waits for the broker, and returns {} once halted."""
-        while not self._halted.is_set():
-            client = self._client()
-            try:
-                return {tp: _watermarks(client, tp) for tp in places}
-            except KafkaException as error:
-                log.warning("the changelogs' ends are not known yet", error=str(error.args[0]))
-                self._halted.wait(_PAUSE)
-            finally:
-                client.close()
-        return {}
+        return self._asked(places, _watermarks, "the changelogs' ends are not known yet")
 
     def first_since(self, places: Iterable[TP], time_ms: int) -> dict[TP, int]:
         """Return the first offset of each log that is at least as new (ms), its end where there is none.
 
         Waits for the broker, and returns {} once halted.
         """
+        ask = partial(_first_since, time_ms=time_ms)
+        return self._asked(places, ask, "the changelogs' times are not known yet")
+
+    def _asked(self, places: Iterable[TP], ask: Callable[[Consumer, TP], T], waiting: str) -> dict[TP, T]:
+        names = list(places)
         while not self._halted.is_set():
             client = self._client()
             try:
-                return {tp: _first_since(client, tp, time_ms) for tp in places}
+                return {tp: ask(client, tp) for tp in names}
             except KafkaException as error:
-                log.warning("the changelogs' times are not known yet", error=str(error.args[0]))
+                log.warning(waiting, error=str(error.args[0]))
                 self._halted.wait(_PAUSE)
             finally:
                 client.close()

@@ -189,7 +189,7 @@ class OrderedRecovery(Recovery):  # type: ignore[misc]  # Faust is untyped here
 
     def _spans(self, reader: ChangelogReader, places: set[TP], offsets: dict[TP, int]) -> dict[TP, tuple[int, int]]:
         """Return what is to be read of each; raises ConsistencyError where the tables have more than the changelog."""
-        bounds = reader.bounds(dict.fromkeys(places))
+        bounds = reader.bounds(places)
         for tp, (_, end) in bounds.items():
             have = offsets.get(tp)
             if have is not None and have >= end:

@@ -7,13 +7,13 @@ the changelog again, because compaction would keep only the last.
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from heapq import nsmallest
 from itertools import islice
 from typing import Any, cast
 
 from faust.tables.table import Table
-from faust.types import TP, EventT
+from faust.types import TP
 from rocksdict import WriteBatch
 
 from agents.changelog_reader import Change
@@ -87,16 +87,6 @@ class MergingTable(Table):  # type: ignore[misc]  # Faust is untyped here
         have = self.data.persisted_offset(changelog)
         if offset == (0 if have is None else have + 1):
             self.data.set_persisted_offset(changelog, offset)
-
-    def apply_changelog_batch(self, batch: Iterable[EventT]) -> None:
-        """Take over recovered records, as Faust hands them over."""
-        by_log: dict[TP, list[Change]] = {}
-        for event in batch:
-            message = event.message
-            change = Change(message.offset, message.key, message.value, message.headers)
-            by_log.setdefault(message.tp, []).append(change)
-        for changelog, changes in by_log.items():
-            self.take_over(changelog, changes)
 
     def take_over(self, changelog: TP, changes: Sequence[Change]) -> None:
         """Take over records of a changelog, each only where it includes at least as much as what is here.

@@ -76,7 +76,7 @@ def state(settings: Settings) -> dict[str, Any]:
 
     reader = ChangelogReader(settings, count)
     places = [TP(topic.name, number) for topic in settings.topology.changelogs() for number in range(topic.partitions)]
-    reader.read(reader.bounds(dict.fromkeys(places)))
+    reader.read(reader.bounds(places))
     left = {table: sum(not key.startswith(b"!") for key in keys) for table, keys in rows.items()}
     return {"mib": round(_bytes(settings) / 2**20, 1), "records": {name: kinds[name] for name in TABLES}, "rows": left}
 

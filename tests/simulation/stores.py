@@ -8,6 +8,7 @@ from typing import Any
 
 from faust.types import TP
 
+from agents.changelog_reader import Change
 from agents.orchestrator.merging_table import MergingTable
 from agents.orchestrator.tables import LedgerTables
 from pipeline.topology import ORCHESTRATOR_ID, TABLES, Topology
@@ -107,20 +108,9 @@ class SimTable(MergingTable):
 
     def follow(self, partition: int, entries: list[Entry]) -> None:
         """Take over changelog records."""
-        place = TP(self._topic, partition)
-        self.apply_changelog_batch(
-            SimpleNamespace(
-                message=SimpleNamespace(
-                    tp=place,
-                    offset=one.offset,
-                    partition=partition,
-                    key=one.key,
-                    value=one.value,
-                    headers=list(one.headers),
-                )
-            )
-            for one in entries
-        )
+        changes = [Change(one.offset, one.key, one.value, one.headers) for one in entries]
+        if changes:
+            self.take_over(TP(self._topic, partition), changes)
 
     def _get_rows(self, partition: int, keys: list[bytes]) -> Mapping[bytes, bytes | None]:
         return {key: self.get_row(partition, key) for key in keys}

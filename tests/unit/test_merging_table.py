@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from confluent_kafka import KafkaError
@@ -22,10 +21,8 @@ def table(tmp_path: Path) -> MergingTable:
     return tables(tmp_path, "rocksdb")._families
 
 
-def _event(table: MergingTable, offset: int, key: bytes, value: bytes | None, headers: object = ()):  # type: ignore[no-untyped-def]
-    changelog = TP(table.changelog_topic_name, 0)
-    message = SimpleNamespace(tp=changelog, offset=offset, partition=0, key=key, value=value, headers=headers)
-    return SimpleNamespace(message=message)
+def _take_over(table: MergingTable, *changes: Change) -> None:
+    table.take_over(TP(table.changelog_topic_name, 0), changes)
 
 
 def _persisted(table: MergingTable) -> int | None:
@@ -33,39 +30,39 @@ def _persisted(table: MergingTable) -> int | None:
 
 
 def test_what_includes_less_than_the_row_sets_nothing_back(table: MergingTable) -> None:
-    table.apply_changelog_batch([_event(table, 0, b"k", pack(7, b"new")), _event(table, 1, b"k", pack(3, b"old"))])
+    _take_over(table, Change(0, b"k", pack(7, b"new")), Change(1, b"k", pack(3, b"old")))
     assert table.get_row(0, b"k") == pack(7, b"new")
     assert table.set_back(0) == {b"k": pack(7, b"new")}
 
 
 def test_a_tombstone_counts_by_the_offset_that_it_includes(table: MergingTable) -> None:
     late = [("offset", b"3")]
-    table.apply_changelog_batch([_event(table, 0, b"k", pack(7, b"new")), _event(table, 1, b"k", None, late)])
+    _take_over(table, Change(0, b"k", pack(7, b"new")), Change(1, b"k", None, late))
     assert table.get_row(0, b"k") == pack(7, b"new")
-    table.apply_changelog_batch([_event(table, 2, b"k", None, [("offset", b"8")])])
+    _take_over(table, Change(2, b"k", None, [("offset", b"8")]))
     assert table.get_row(0, b"k") is None
 
 
 def test_what_was_set_back_is_read_again_after_a_restart_until_it_is_written_again(table: MergingTable) -> None:
-    table.apply_changelog_batch([_event(table, 0, b"k", pack(7, b"new"))])
+    _take_over(table, Change(0, b"k", pack(7, b"new")))
     assert _persisted(table) == 0
-    table.apply_changelog_batch([_event(table, 1, b"k", pack(3, b"old")), _event(table, 2, b"j", pack(4, b"x"))])
-    table.apply_changelog_batch([_event(table, 3, b"i", pack(5, b"x"))])
+    _take_over(table, Change(1, b"k", pack(3, b"old")), Change(2, b"j", pack(4, b"x")))
+    _take_over(table, Change(3, b"i", pack(5, b"x")))
     assert _persisted(table) == 0
     # looked at, but not yet written: the process may end in between, or go on as a standby
     assert table.set_back(0)
     table.delivered(0, 4)
-    table.apply_changelog_batch([_event(table, 4, b"h", pack(6, b"x"))])
+    _take_over(table, Change(4, b"h", pack(6, b"x")))
     assert _persisted(table) == 0
     table.written_again(0)
-    table.apply_changelog_batch([_event(table, 5, b"g", pack(7, b"x"))])
+    _take_over(table, Change(5, b"g", pack(7, b"x")))
     assert _persisted(table) == 5
 
 
 def test_once_another_has_written_it_again_nothing_holds_the_offset_back(table: MergingTable) -> None:
-    table.apply_changelog_batch([_event(table, 0, b"k", pack(7, b"new")), _event(table, 1, b"k", pack(3, b"old"))])
+    _take_over(table, Change(0, b"k", pack(7, b"new")), Change(1, b"k", pack(3, b"old")))
     assert _persisted(table) is None
-    table.apply_changelog_batch([_event(table, 2, b"k", pack(7, b"new"))])
+    _take_over(table, Change(2, b"k", pack(7, b"new")))
     assert _persisted(table) == 2
 
 
@@ -75,7 +72,7 @@ def test_what_was_set_back_is_written_again_before_anything_is_applied(tmp_path:
     families = owner.tables._families
     key = job.partition("-")[0].encode()
     row = families.get_row(0, key)
-    families.apply_changelog_batch([_event(families, 9, key, pack(-1, b"stale"))])
+    _take_over(families, Change(9, key, pack(-1, b"stale")))
     asyncio.run(owner.partition.recover())
     log = owner.publisher.records["jobstream-orchestrator-families-changelog"]
     assert log[-1][:2] == (key, row)
@@ -114,7 +111,7 @@ def test_an_owner_that_ends_while_it_writes_them_again_leaves_them_to_the_next(t
     owner = Owner(tmp_path, "rocksdb")
     key = owner.submit("h").partition("-")[0].encode()
     families = owner.tables._families
-    families.apply_changelog_batch([_event(families, 9, key, pack(-1, b"stale"))])
+    _take_over(families, Change(9, key, pack(-1, b"stale")))
     owner.publisher.refuses = lambda topic, value: KafkaError._MSG_TIMED_OUT
     with pytest.raises(DeliveryError):
         asyncio.run(owner.partition.recover())
