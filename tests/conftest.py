@@ -33,6 +33,7 @@ from ops.embedded.filelock import file_lock
 from ops.embedded.kafka import NEWEST, EmbeddedKafka
 from pipeline.containers.apptainer import ApptainerEngine
 from pipeline.settings import CLUSTER_FILE, Settings
+from tests.asked import asked_for
 from tests.waiting import PATIENCE
 
 #: the release of Kafka that tests run with
@@ -249,7 +250,7 @@ def _ensure_image(client: docker.DockerClient, tag: str) -> None:
 
 
 def _absent(engine: str, reason: str) -> NoReturn:
-    if engine in os.environ.get("JOBSTREAM_TEST_ENGINES", "").split(","):
+    if asked_for(engine):
         pytest.fail(reason)
     pytest.skip(reason)
 

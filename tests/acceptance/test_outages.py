@@ -3,7 +3,6 @@
 JOBSTREAM_LONG=1 takes the default settings, and minutes.
 """
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +12,9 @@ import pytest
 from ops.cluster import Plan
 from pipeline.statuses import Status
 from tests.acceptance.support import NO_SEARCH, QUICK_LEASES, SOON, WHOLE, Site, lines, site_at, tallied
+from tests.asked import LONG
 from tests.waiting import until
 
-LONG = os.environ.get("JOBSTREAM_LONG") == "1"
 #: s: 2 leases and more; a lease has 6 s in the quick case, 60 s by default
 OUTAGES = (
     {"orchestrator": 120.0, "gate": 120.0, "kafka": 60.0}

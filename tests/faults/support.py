@@ -1,7 +1,6 @@
 """What the tests of faults share: their judge, and what they look at."""
 
 import json
-import os
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,9 +14,6 @@ from pipeline.statuses import REFUSED, Status
 from tests.acceptance.support import SOON, Site, document
 from tests.conftest import PROJECT
 from tests.waiting import until
-
-#: Whether outages last for minutes.
-LONG = os.environ.get("JOBSTREAM_LONG") == "1"
 
 RULES = PROJECT / "ops" / "templates" / "datasets.json"
 PRODUCT = "EXAMPLE-20260102-tile7"

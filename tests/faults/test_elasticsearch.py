@@ -13,7 +13,8 @@ from ops.embedded.elasticsearch import EmbeddedElasticsearch
 from ops.embedded.ports import free_port
 from ops.replaying.indexing import compare, rebuild
 from tests.acceptance.support import Site, site_at
-from tests.faults.support import LONG, all_complete, nothing_is_violated
+from tests.asked import LONG
+from tests.faults.support import all_complete, nothing_is_violated
 from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(1500 if LONG else 300)

@@ -15,9 +15,9 @@ from ops.embedded.ports import LOOPBACK
 from ops.reading.workers import set_draining
 from pipeline.statuses import Status
 from tests.acceptance.support import NO_SEARCH, QUICK_LEASES, SOON, WHOLE, Site, lines, site_at, tallied
+from tests.asked import LONG
 from tests.faults.network import Network, network
 from tests.faults.support import (
-    LONG,
     LOST_AND_FOUND,
     PRODUCT,
     RULES,

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from ops.embedded.filelock import file_lock
+from tests.asked import asked_for
 from tests.toolchains import go
 from tests.waiting import until
 
@@ -43,7 +44,7 @@ def needed() -> None:
     fails, so that who asked for it has run it. In CI it is made only for who asks: it takes minutes of both cores.
     """
     why = ""
-    asked = "s3" in os.environ.get("JOBSTREAM_TEST_ENGINES", "").split(",")
+    asked = asked_for("s3")
     if os.environ.get("CI") == "true" and not asked and not PROGRAM.exists():
         why = "JOBSTREAM_TEST_ENGINES doesn't list s3"
     elif not can_be_built():

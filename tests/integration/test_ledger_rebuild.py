@@ -1,7 +1,6 @@
 """Tables that were lost or spoilt, and written anew from the inbox, with a real broker and a real orchestrator."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -29,10 +28,10 @@ from pipeline.identity import family_of_job
 from pipeline.ledger.state import Family
 from pipeline.messages.inbox import Control, Inbox, Source
 from pipeline.settings import TopicSettings
+from tests.asked import LONG
 from tests.integration.ledger_bench import PROJECT, Bench, Orchestrator
 
 WHOLE = ["job-queued", "job-started", "job-completed"]
-LONG = os.environ.get("JOBSTREAM_LONG") == "1"
 #: a rebuild that is killed while it writes the third row
 KILLED = """
 import os, signal
