@@ -262,6 +262,12 @@ class OrderedTableManager(TableManager):  # type: ignore[misc]  # Faust is untyp
 
     _recovery: Any
 
+    async def on_start(self) -> None:
+        """Begin at once: Faust waits a second for tables that are declared late, and ours are before it starts."""
+        if not self.should_stop:
+            await self._update_channels()
+            await self.recovery.start()
+
     async def on_rebalance(self, *args: Any, **kwargs: Any) -> None:
         """Open and close tables only when nothing reads into them."""
         await self.recovery.halt()

@@ -56,6 +56,23 @@ def test_a_table_that_has_more_than_its_changelog_ends_the_process() -> None:
         _spans((0, 100), 100, first_since=0)
 
 
+def test_tables_are_registered_without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def begun() -> list[str]:
+        manager: Any = faust.App("t", broker="kafka://localhost:1", TableManager=OrderedTableManager).tables
+        done: list[str] = []
+
+        async def noted(what: str) -> None:
+            done.append(what)
+
+        monkeypatch.setattr(manager, "sleep", lambda seconds: noted(f"slept {seconds}"))
+        monkeypatch.setattr(manager, "_update_channels", lambda: noted("registered"))
+        monkeypatch.setattr(manager.recovery, "start", lambda: noted("recovery"))
+        await manager.on_start()
+        return done
+
+    assert asyncio.run(begun()) == ["registered", "recovery"]
+
+
 async def _waiting(*, stopped: bool) -> None:
     app = faust.App("t", broker="kafka://localhost:1", TableManager=OrderedTableManager)
     recovery: Any = app.tables.recovery
