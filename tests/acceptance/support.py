@@ -4,6 +4,7 @@ import itertools
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -47,8 +48,12 @@ class History:
 
     facts: dict[str, dict[int, Fact]] = field(default_factory=dict)
     contradictions: list[str] = field(default_factory=list)
+    #: the jobs of each submission, by its id
+    submissions: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, fact: Fact) -> None:
+        if fact.job_id not in self.facts:
+            self.submissions.setdefault(fact.submission_id, []).append(fact.job_id)
         known = self.facts.setdefault(fact.job_id, {})
         if fact.seq not in known and fact.seq != len(known) + 1:
             self.contradictions.append(f"{fact.job_id}: {fact.status} is fact {fact.seq} and came after {len(known)}")
@@ -140,8 +145,9 @@ class Site:
 
     @property
     def facts(self) -> History:
-        """All facts so far."""
-        while (message := self._log.poll(0.02)) is not None:
+        """All facts so far; where more and more come, those of a second."""
+        deadline = time.monotonic() + 1.0
+        while time.monotonic() < deadline and (message := self._log.poll(0.02)) is not None:
             try:
                 self._history.add(Fact.of(self._codec.decode("fact", message.value())))
             except DecodeError:
@@ -150,10 +156,12 @@ class Site:
 
     def job_of(self, submission_id: str) -> str:
         """Return the one job of a submission once the ledger has taken it."""
-        return until(lambda: next(iter(self.jobs_of(submission_id)), ""), SOON, what=f"{submission_id} is taken")
+        if submission_id not in self._history.submissions:
+            until(lambda: self.jobs_of(submission_id), SOON, what=f"{submission_id} is taken")
+        return self._history.submissions[submission_id][0]
 
     def jobs_of(self, submission_id: str) -> list[str]:
-        return [job for job, facts in self.facts.facts.items() if facts[min(facts)].submission_id == submission_id]
+        return self.facts.submissions.get(submission_id, [])
 
     def await_status(self, jobs: Iterable[str], *wanted: str, timeout: float = SOON) -> None:
         """Wait until each job's last fact has one of these statuses."""

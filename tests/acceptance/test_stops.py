@@ -17,6 +17,8 @@ from tests.waiting import until
 STOPS = 10
 #: jobs that must complete between two stops
 STEP = 10
+#: jobs that may be on their way: more of them show nothing, and the end waits for each
+AHEAD = 80
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -29,10 +31,11 @@ def site(servers_home: Path) -> Iterator[Site]:
 
 
 class Stream:
-    """Submissions at a steady pace, from a thread of their own, until `stop`."""
+    """Submissions at a steady pace, from a thread of their own, until `stop`; `completed` counts their jobs."""
 
     def __init__(self, site: Site, name: str) -> None:
         self.sent: list[str] = []
+        self._completed = 0
         self._site = site
         self._name = name
         self._ended = threading.Event()
@@ -46,8 +49,22 @@ class Stream:
         assert not self._thread.is_alive()
         return self.sent
 
+    def completed(self) -> int:
+        """How many jobs are completed."""
+        history = self._site.facts
+        jobs = [job for submission in list(self.sent) for job in history.submissions.get(submission, [])]
+        self._completed = sum(history.statuses(job)[-1] == Status.COMPLETED for job in jobs)
+        return self._completed
+
+    def progress(self) -> None:
+        """Wait until some more jobs are completed."""
+        enough = self.completed() + STEP
+        until(lambda: self.completed() >= enough, 2 * SOON, what=f"{enough} jobs of {self._name} are completed")
+
     def _run(self) -> None:
         while not self._ended.wait(0.05):
+            if len(self.sent) - self._completed > AHEAD:
+                continue
             number = len(self.sent)
             submission = Submission("step", {"stream": self._name, "number": number}, f"{self._name}-{number}")
             self._site.submitter.send(submission).result(SOON)
@@ -63,18 +80,6 @@ def stream(site: Site, name: str) -> Iterator[Stream]:
         running.stop()
 
 
-def completed(site: Site, name: str) -> int:
-    """How many jobs of a stream are completed."""
-    history = site.facts
-    mine = [job for job, facts in history.facts.items() if facts[min(facts)].submission_id.startswith(f"{name}-")]
-    return sum(history.statuses(job)[-1] == Status.COMPLETED for job in mine)
-
-
-def progress(site: Site, name: str) -> None:
-    enough = completed(site, name) + STEP
-    until(lambda: completed(site, name) >= enough, 2 * SOON, what=f"{enough} jobs of {name} are completed")
-
-
 def nothing_was_lost_or_set_back(site: Site, sent: list[str]) -> None:
     jobs = [site.job_of(submission) for submission in sent]
     site.await_status(jobs, Status.COMPLETED, timeout=2 * SOON)
@@ -86,12 +91,12 @@ def nothing_was_lost_or_set_back(site: Site, sent: list[str]) -> None:
 def test_ten_stops_of_the_orchestrator_in_mid_stream_lose_nothing(site: Site) -> None:
     with stream(site, "stopped") as running:
         for _ in range(STOPS):
-            progress(site, "stopped")
+            running.progress()
             agent = site.cluster.agent("orchestrator")
             site.process("orchestrator").send_signal(signal.SIGTERM)
             assert agent.wait(SOON), "it ends on SIGTERM"
             agent.start(site.settings.environment())
-        progress(site, "stopped")
+        running.progress()
     nothing_was_lost_or_set_back(site, running.stop())
 
 
@@ -102,18 +107,18 @@ def test_an_orchestrator_paused_past_its_session_gives_way_and_sets_nothing_back
     key = site.settings.key().decode()
     environment = {**site.settings.environment(), "JOBSTREAM_HOME": str(home), "JOBSTREAM_TOKEN_KEY": key}
     with stream(site, "paused") as running:
-        progress(site, "paused")
+        running.progress()
         paused.send_signal(signal.SIGSTOP)
         try:
             second.start(environment)
-            progress(site, "paused")
+            running.progress()
         finally:
             paused.send_signal(signal.SIGCONT)
         until(lambda: not paused.is_running() or paused.status() == "zombie", SOON, what="the paused one ends itself")
         site.cluster.start("orchestrator")
-        progress(site, "paused")
+        running.progress()
         assert second.stop(SOON)
-        progress(site, "paused")
+        running.progress()
     nothing_was_lost_or_set_back(site, running.stop())
     # what is known of the jobs survived too: the same submissions again make no new ones
     again = [Submission("step", {"stream": "paused", "number": number}) for number in range(10)]
