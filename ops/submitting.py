@@ -13,12 +13,13 @@ from agents.bus import Delivered, DeliveryError, Outcome, Publisher, UnservedPub
 from agents.registry import codec
 from ops.reading.facts import FINAL, Facts, News, document_of, status_of
 from pipeline.codec import Codec
-from pipeline.identity import family_of_payload, payload_hash, type_of
+from pipeline.identity import family_of_hash, family_of_payload, payload_hash, type_of
 from pipeline.messages.fact import Fact
 from pipeline.messages.inbox import Rejected, Submitted
 from pipeline.messages.trace import Trace
 from pipeline.settings import Settings
 from pipeline.statuses import Status
+from pipeline.submission.rejection import NAMED
 from pipeline.topology import SUBMISSION_LIMIT, Topic, partition_of
 
 #: s that the broker may take to store a submission
@@ -41,7 +42,11 @@ class Submission:
     trace: Trace = field(default_factory=Trace)
 
     def family(self, principal: str | None = None) -> str:
-        """Return the family that its jobs are of, where it brings no payload hash of its own."""
+        """Return the family that its jobs are of, which nobody but its sender has where that is a principal."""
+        own = self.options.get("payload_hash")
+        if isinstance(own, str) and own:
+            # a longer one is refused, and its rejection named after so much of it
+            return family_of_hash(own[:NAMED], principal)
         # as the gate reads it: what JSON has no word for is written as something else
         payload = orjson.loads(orjson.dumps(self.payload))
         return family_of_payload(payload_hash(payload), type_of(self.job_type), principal)

@@ -90,6 +90,21 @@ class ClientContract:
         assert [job.event for job in second.watch(SOON)] == [Status.DEDUPED]
         assert client.submit("say", payload, enable_dedup=False).result(SOON).job_id != first.job_id
 
+    def test_one_with_a_hash_of_its_own_is_not_taken_for_another_of_its_id(
+        self, client: Client, site: ClientSite
+    ) -> None:
+        name, mine, theirs = (str(uuid.uuid4()) for _ in range(3))
+        sent = client.submission("say", site.does(), name, payload_hash=mine)
+        awaited = client.handle(sent)
+        other = client.submit("say", site.does(code=3), submission_id=name, payload_hash=theirs, retry=False)
+        assert [job.status for job in other.results(SOON)] == [Status.FAILED]
+        # another's facts came by while nothing of this one was there
+        with pytest.raises(errors.NotYetError):
+            awaited.job_ids(0.1)
+        client.submit_many([sent])
+        job = awaited.result(SOON)
+        assert job.document["job"]["job_info"]["payload_hash"] == mine
+
     def test_what_the_gate_refuses_fails_and_says_why(self, client: Client, site: ClientSite) -> None:
         with pytest.raises(errors.JobFailedError, match="priority"):
             client.submit("say", site.does(), priority=10).result(SOON)

@@ -212,7 +212,7 @@ class Client:
 
     # -- inside
 
-    def _tracked(self, family: str | None, submission_id: str, fresh: bool) -> Tracker:
+    def _tracked(self, family: str, submission_id: str, fresh: bool) -> Tracker:
         tracker = Tracker(self._bus, family, submission_id)
         if not fresh:
             tracker.has_a_past()
@@ -235,10 +235,9 @@ class Client:
             )
         return Job.of_fact(fact)
 
-    def _family(self, sent: Submission) -> str | None:
-        """Return the submission's family, None where it brings a hash of its own: then its facts tell."""
+    def _family(self, sent: Submission) -> str:
         try:
-            return None if sent.options.get("payload_hash") else sent.family(self._bus.principal)
+            return sent.family(self._bus.principal)
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidSubmissionError(f"payload: a JSON object is needed: {error}") from error
 

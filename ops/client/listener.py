@@ -98,17 +98,17 @@ class _Waiting:
 
 
 class _Families:
-    """The families that anybody waits for: any at all, once somebody waits for one that can't be told."""
+    """The families that anybody waits for."""
 
     def __init__(self, waiting: _Waiting) -> None:
         self._waiting = waiting
 
     def __contains__(self, family: object) -> bool:
         name = family.decode(errors="replace") if isinstance(family, bytes) else ""
-        return self._waiting.has(_family(name)) or self._waiting.has(_family(None))
+        return self._waiting.has(_family(name))
 
 
-def _family(family: str | None) -> str:
+def _family(family: str) -> str:
     return f"family {family}"
 
 

@@ -43,7 +43,7 @@ class Tracker:
     comes meanwhile is held back.
     """
 
-    def __init__(self, facts: Facts, family: str | None, submission_id: str | None, job_id: str | None = None) -> None:
+    def __init__(self, facts: Facts, family: str, submission_id: str | None, job_id: str | None = None) -> None:
         self.family = family
         self.submission_id = submission_id
         self.job_id = job_id
@@ -164,8 +164,8 @@ class Tracker:
     # -- inside
 
     def _take(self, fact: Fact) -> None:
-        # the same id with another payload is another submission, which somebody else may have sent
-        if self.family is not None and fact.family != self.family:
+        # the same id with another payload or hash is another submission, which somebody else may have sent
+        if fact.family != self.family:
             return
         if fact.seq <= self._seen.get(fact.job_id, 0):
             return
@@ -181,10 +181,10 @@ class Tracker:
         return fact.submission_id == self.submission_id if self.job_id is None else fact.job_id == self.job_id
 
     def _look_back(self) -> None:
-        found: Iterable[Fact] = ()
+        found: Iterable[Fact]
         if self.job_id is not None:
             found = self._facts.of_job(self.job_id)
-        elif self.family is not None:
+        else:
             found = (fact for fact in self._facts.of_family(self.family) if self._concerns(fact))
         before = list(found)
         with self._changed:

@@ -11,9 +11,10 @@ from pipeline.messages.inbox import Inbox, Rejected
 from pipeline.submission.jobs import Origin, submitter
 from pipeline.submission.request import is_id
 
-#: Characters of an error, a name and (as JSON) a payload that a rejection carries.
+#: Characters of a name, such as its payload hash, that a rejection carries.
+NAMED = 512
+#: The same of an error, and (as JSON) of a payload.
 _MAX_ERROR = 4000
-_MAX_NAME = 512
 _MAX_PARAMS = 64 * 1024
 
 
@@ -62,7 +63,7 @@ def rejected(record: Mapping[str, Any], error: str, origin: Origin) -> Inbox:
 def _text(record: Mapping[str, Any], field: str) -> str:
     value = record.get(field)
     # texts that UTF-8 can't write would stop the rejection itself
-    return value[:_MAX_NAME].encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+    return value[:NAMED].encode("utf-8", "replace").decode() if isinstance(value, str) else ""
 
 
 def _payload(record: Mapping[str, Any]) -> dict[str, Any] | None:
