@@ -24,6 +24,7 @@ from pipeline.rights import Resource, Right
 from pipeline.settings import Settings
 
 _RESOURCES = {Resource.TOPIC: ResourceType.TOPIC, Resource.GROUP: ResourceType.GROUP}
+_OURS = frozenset(_RESOURCES.values())
 _ANY_HOST = "*"
 #: Bindings that are sent at a time.
 _BATCH = 200
@@ -48,11 +49,16 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What the broker lacks, what it has already, and what it has of these principals beyond the table."""
+    """What the broker lacks, what it has already, and what it has of these principals beyond the table.
+
+    `beyond` is about this installation's topics and groups; `elsewhere` about anything else, such as another
+    installation's, all that there are (`*`), or the cluster: not ours to take away.
+    """
 
     missing: list[Grant]
     present: list[Grant]
     beyond: list[Any]
+    elsewhere: list[Any]
 
 
 def grants(rights: Mapping[str, Iterable[Right]]) -> list[Grant]:
@@ -69,10 +75,14 @@ def compare(settings: Settings, wanted: Sequence[Grant]) -> Difference:
     principals = sorted({one.principal for one in wanted})
     there = {_fields(one): one for principal in principals for one in _of(admin, principal)}
     known = {_fields(one.binding()): one for one in wanted}
+    others = [one for key, one in sorted(there.items(), key=lambda pair: str(pair[0])) if key not in known]
+    named, topology = {one.right.name for one in wanted}, settings.topology
+    own = [one for one in others if one.restype in _OURS and (one.name in named or topology.owns(one.name))]
     return Difference(
         [one for key, one in known.items() if key not in there],
         [one for key, one in known.items() if key in there],
-        [one for key, one in sorted(there.items(), key=lambda pair: str(pair[0])) if key not in known],
+        own,
+        [one for one in others if one not in own],
     )
 
 

@@ -82,6 +82,8 @@ ORCHESTRATOR_ID = "jobstream-orchestrator"
 #: The group that consumers without a group name, and never join.
 UNUSED_GROUP = "jobstream-unused"
 TABLES = ("families", "documents", "active")
+#: What names of topics and groups begin with, after the prefix.
+_STEMS = ("jobs.", "workers.", "scheduler.", "datasets.", "tasks.", "jobstream-")
 
 
 def murmur2(data: bytes) -> int:
@@ -124,6 +126,14 @@ class Topology:
     def name(self, base: str) -> str:
         """Return the full name of a topic, group or client id."""
         return f"{self.prefix}{base}"
+
+    def owns(self, name: str) -> bool:
+        """Say whether a topic or group is called as one of this installation's, and not as one of another prefix.
+
+        >>> Topology("a-").owns("a-jobs.inbox"), Topology("a-").owns("a-b-jobs.inbox"), Topology().owns("a-jobs.inbox")
+        (True, False, False)
+        """
+        return name.startswith(self.prefix) and name.removeprefix(self.prefix).startswith(_STEMS)
 
     @property
     def ledger_id(self) -> str:

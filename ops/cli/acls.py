@@ -60,7 +60,8 @@ def apply_(
     principal: Principal = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
     prune: Annotated[
-        bool, typer.Option("--prune", help="Take away what these principals have beyond the table.")
+        bool,
+        typer.Option("--prune", help="Take away what these have beyond the table, of our topics and groups."),
     ] = False,
     output: Output = None,
 ) -> None:
@@ -84,7 +85,7 @@ def apply_(
     given, taken = [shown(one.binding()) for one in found.missing], [shown(one) for one in gone]
     if json_wanted(ctx, output):
         told = {"given": given, "taken": taken, "present": len(found.present), "beyond": len(found.beyond) - len(gone)}
-        print_json({**told, "dry_run": dry_run})
+        print_json({**told, "elsewhere": [shown(one) for one in found.elsewhere], "dry_run": dry_run})
         return
     for sign, texts in (("+", given), ("-", taken)):
         for text in texts:
@@ -92,6 +93,8 @@ def apply_(
     would = "would be " if dry_run else ""
     kept = f", {len(found.beyond) - len(gone)} beyond the table (--prune)" if len(found.beyond) > len(gone) else ""
     line(f"{len(given)} {would}given, {len(taken)} {would}taken away, {len(found.present)} there already{kept}")
+    if found.elsewhere:
+        line(f"{len(found.elsewhere)} about other names than this installation's, which stay (-o json shows them)")
 
 
 def _rights(known: Settings, given: Sequence[str]) -> Mapping[str, list[Right]]:

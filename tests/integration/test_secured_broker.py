@@ -102,6 +102,24 @@ def test_rights_beyond_the_table_are_taken_away_where_that_is_asked_for(
     until(lambda: acls.compare(settings_of(broker, ADMIN), [beyond]).missing, what="the right to be gone")
 
 
+def test_what_these_principals_have_elsewhere_is_told_and_stays(
+    broker: SecuredKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobstream(broker, monkeypatch, "acls", "apply")
+    worker = f"User:{Role.WORKER}"
+    names = ("jobs.events", "other-jobs.events", f"{PREFIX}other-jobs.events", "*")
+    elsewhere = [acls.Grant(worker, Right(Resource.TOPIC, name, Operation.WRITE)) for name in names]
+    elsewhere.append(acls.Grant(worker, Right(Resource.TOPIC, PREFIX, Operation.WRITE, prefixed=True)))
+    acls.create(settings_of(broker, ADMIN), elsewhere)
+    try:
+        pruned = jobstream(broker, monkeypatch, "acls", "apply", "--prune").splitlines()
+        assert pruned[0].startswith("0 given, 0 taken away")
+        assert pruned[1].startswith("5 about other names")
+        assert acls.compare(settings_of(broker, ADMIN), elsewhere).missing == []
+    finally:
+        acls.remove(settings_of(broker, ADMIN), [one.binding() for one in elsewhere])
+
+
 @pytest.fixture(scope="module")
 def outcomes(secured_broker: SecuredKafka) -> dict[str, dict[str, bool]]:
     """What came of every operation that every role tried on the broker."""
