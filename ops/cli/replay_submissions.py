@@ -27,13 +27,17 @@ def submissions(
     rate: Annotated[float | None, typer.Option(min=0.001, help="At most so many a second.")] = None,
     mark: Annotated[str | None, typer.Option(help="Name of this replay; the same one makes the same jobs.")] = None,
     no_dedup: Annotated[bool, typer.Option("--no-dedup", help="Run them even if such jobs wait, run or ran.")] = False,
+    common_only: Annotated[
+        bool, typer.Option("--common-only", help="Only those of jobs.submit, whose senders nobody vouches for.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Even to the topic that they come from.")] = False,
     output: Output = None,
 ) -> None:
     """Send the submissions of a time again: under new ids, and marked as a replay.
 
     They go to another topic, of an installation that is there for it: its workers need JOBSTREAM_WORKER__REPLAYS=true,
-    others end a marked job as failed without running it. What is a replay itself isn't sent again.
+    others end a marked job as failed without running it. What is a replay itself isn't sent again. What NAME sent by
+    its own topic (topics.principals) goes to TOPIC.NAME.
 
     \b
     Examples:
@@ -41,7 +45,7 @@ def submissions(
       jobstream replay submissions --from 2d --to 1d --type hillshade --to-topic staging-jobs.submit --rate 5
     """
     from ops.cli.reading_progress import reading
-    from ops.replaying.resubmitting import Sent, read, send, target
+    from ops.replaying.resubmitting import Sent, read, send, senders, targets
     from pipeline.messages.mark import MARK
     from pipeline.replay.resubmission import Resubmission, bare_types
 
@@ -54,28 +58,31 @@ def submissions(
     if not MARK.fullmatch(name):
         raise CliError(f"--mark {name!r}: letters, digits, dots, _ and - are needed, at most 80", exits.USAGE)
     known, sent = settings(), Sent()
-    topic = None if to_topic is None else target(known, to_topic, force=force)
+    by = senders(known, first, last, common_only=common_only)
+    topics = None if to_topic is None else targets(known, to_topic, by, force=force)
     wanted = Resubmission(name, bare_types(type_ or ()), dedup=not no_dedup)
     try:
         with reading() as tell:
-            found = read(known, wanted, first, last, sent, tell)
-            if topic is None:
-                sent.types.update(one.job_type for one in found)
+            found = read(known, wanted, by, first, last, sent, tell)
+            if topics is None:
+                for sender, one in found:
+                    sent.add(sender, one)
             else:
-                send(known, topic, found, sent, rate)
+                send(known, topics, found, sent, rate)
     except BaseException:
-        if sent.count and topic is not None:
+        if sent.count and topics is not None:
             say(f"jobstream: {sent.count} were sent as {name}: with --mark {name} none of them runs twice")
         raise
     _show(sent, name, to_topic, as_json=json_wanted(ctx, output))
 
 
-def _show(sent: "Sent", name: str, to_topic: str | None, *, as_json: bool) -> None:
+def _show(sent: "Sent", mark: str, to_topic: str | None, *, as_json: bool) -> None:
     if as_json:
-        told = {"mark": name, "to_topic": to_topic, "sent": to_topic is not None, "count": sent.count}
-        print_json(told | {"types": dict(sent.types), "skipped": dict(sent.skipped)})
+        told = {"mark": mark, "to_topic": to_topic, "sent": to_topic is not None, "count": sent.count}
+        print_json(told | {"types": dict(sent.types), "senders": dict(sent.senders), "skipped": dict(sent.skipped)})
         return
     table(("type", "submissions"), sorted(sent.types.items()), "no such submissions")
     skipped = ", ".join(f"{count} {why}" for why, count in sorted(sent.skipped.items()))
-    done = f"sent to {to_topic} as {name}" if to_topic is not None else "would be sent"
-    line(f"{sent.count} {done}{f'; left out: {skipped}' if skipped else ''}")
+    done = f"sent to {to_topic} as {mark}" if to_topic is not None else "would be sent"
+    known = "".join(f", {count} of them as {name}'s" for name, count in sorted(sent.senders.items()))
+    line(f"{sent.count} {done}{known}{f'; left out: {skipped}' if skipped else ''}")

@@ -69,10 +69,14 @@ class Site:
         self._dead = Tail(settings, self.topology.dead)
 
     def submit(
-        self, record: dict[str, Any] | bytes | None, partition: int = 0, headers: Headers = (("client", b"test"),)
+        self,
+        record: dict[str, Any] | bytes | None,
+        partition: int = 0,
+        headers: Headers = (("client", b"test"),),
+        by: str | None = None,
     ) -> "Future[Delivered]":
         value = self.codec.encode("submission", record) if isinstance(record, dict) else record
-        return self.publisher.send(self.topology.submit, b"key", value, partition, headers)
+        return self.publisher.send(self.topology.submit_of(by), b"key", value, partition, headers)
 
     def report(self, kind: str, job: str, holder: str = "w:1:a", partition: int | None = None, **more: Any) -> None:
         report = WorkerReport(kind, holder, job, 1, token(KEY.encode(), job, 1, holder), **more)

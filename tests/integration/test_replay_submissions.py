@@ -12,6 +12,7 @@ from agents.gate.main import Gate
 from ops.cli import exits
 from ops.cli.main import app
 from pipeline.messages.inbox import Submitted
+from pipeline.settings import Settings
 from tests.integration.gate_support import Site, settings_for
 from tests.waiting import until
 
@@ -22,6 +23,10 @@ def sites(kafka: str, tmp_path: Path):  # type: ignore[no-untyped-def]
     yield both
     for site in both:
         site.close()
+
+
+def knowing(settings: Settings, *names: str) -> Settings:
+    return settings.model_copy(update={"topics": settings.topics.model_copy(update={"principals": names})})
 
 
 def replay(site: Site, *words: str):  # type: ignore[no-untyped-def]
@@ -59,3 +64,33 @@ def test_a_range_is_sent_once_more_marked_and_under_new_ids_and_the_same_mark_ma
     # what is a replay itself is not sent on
     chain = replay(new, *span, "--dry-run")
     assert (json.loads(chain.stdout)["count"], json.loads(chain.stdout)["skipped"]) == (0, {"a replay itself": 4})
+
+
+def test_what_a_known_sender_sent_stays_its_own_and_goes_nowhere_else(kafka: str, tmp_path: Path) -> None:
+    both = [settings_for(kafka, tmp_path / name) for name in ("from", "to")]
+    old, new = (Site(knowing(one, "alice", "bob")) for one in both)
+    without = Site(settings_for(kafka, tmp_path / "without"))
+    try:
+        # two submissions for all that they are called and hold the same
+        same = {"job_type": "a", "payload": "{}", "submission_id": "s"}
+        old.submit(same).result(30)
+        old.submit(same, by="alice").result(30)
+        span = ("--from", "1h", "--to", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 60)))
+        refused = replay(old, *span, "--to-topic", without.topology.submit.name)
+        assert refused.exit_code == exits.USAGE
+        assert f"{without.topology.submit.name}.alice" in refused.output
+        common = replay(old, *span, "--to-topic", without.topology.submit.name, "--common-only")
+        assert json.loads(common.stdout)["count"] == 1
+        gate = Gate(new.settings)
+        gate.start()
+        try:
+            sent = json.loads(replay(old, *span, "--to-topic", new.topology.submit.name).stdout)
+            until(lambda: len(new.bodies(Submitted)) == 2, what="both are taken")
+        finally:
+            gate.stop()
+        assert (sent["count"], sent["senders"]) == (2, {"alice": 1})
+        assert {one.principal for one in new.inbox() if isinstance(one.body, Submitted)} == {None, "alice"}
+        assert len({job.job_id for body in new.bodies(Submitted) for job in body.jobs}) == 2
+    finally:
+        for site in (old, new, without):
+            site.close()
