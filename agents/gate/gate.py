@@ -99,6 +99,7 @@ class Gate:
             self._decide,
             allowance=lambda: lag.allowance if rate is None else min(lag.allowance, rate.allowance),
             forwarded=forwarded,
+            points="submit" if principal is None else "principal",
         )
 
     def _decide(self, records: Sequence[Incoming]) -> list[Outgoing]:

@@ -62,7 +62,10 @@ class StoppedError(Exception):
 
 
 class Loop:
-    """One consumer, one publisher; `allowance` says how many records may be read now, None: as many as there are."""
+    """One consumer, one publisher; `allowance` says how many records may be read now, None: as many as there are.
+
+    `points` is what its crash points are called after, by default its name.
+    """
 
     def __init__(
         self,
@@ -73,9 +76,10 @@ class Loop:
         *,
         allowance: Callable[[], int | None] = lambda: None,
         forwarded: Callable[[int], None] = lambda _: None,
+        points: str | None = None,
     ) -> None:
         self.name = f"jobstream-gate-{name}"
-        self._short = name
+        self._points = f"gate.{points or name}"
         self._settings = settings
         self._topics = list(topics)
         self._dead = settings.topology.dead
@@ -134,14 +138,14 @@ class Loop:
         records = self._take(client)
         if not records:
             return False
-        here(f"gate.{self._short}.taken")
+        here(f"{self._points}.taken")
         records = self._persist(partial(self._identified, records))
         outgoing = self._persist(partial(self._decide, records))
-        here(f"gate.{self._short}.decided")
+        here(f"{self._points}.decided")
         self._publish(publisher, records, outgoing)
-        here(f"gate.{self._short}.delivered")
+        here(f"{self._points}.delivered")
         self._store(client, records)
-        here(f"gate.{self._short}.stored")
+        here(f"{self._points}.stored")
         self._forwarded(len(records))
         return True
 
@@ -280,7 +284,7 @@ class Loop:
 
     def _publish(self, publisher: Publisher, records: Sequence[Incoming], outgoing: Sequence[Outgoing]) -> None:
         sent = [_send(publisher, one) for one in outgoing]
-        here(f"gate.{self._short}.sent")
+        here(f"{self._points}.sent")
         self._await(sent)
         buried = [
             _send(publisher, dead_letter(self._dead, record, f"{out.topic.name}: {refusal}"))

@@ -48,9 +48,12 @@ KINDS = {
     "new-queue": 0,
     "garbage": 1,
     "bad-fact": 1,
+    "known": 2,
 }
 #: Cases that may be open until no more are sent: what waits for long shows nothing.
 MOST_OPEN = 60
+#: Who sends those whose sender is known, by a topic of its own.
+KNOWN = "alice"
 #: s that the broker may take to store a record
 STORED = 120.0
 _TYPE = "chaos"
@@ -78,6 +81,8 @@ class Load:
         self._pace = pace
         self._codec = codec(settings)
         self._submitter = Submitter(settings, **{"log_level": 0})
+        kafka = settings.kafka.model_copy(update={"submit_as": KNOWN})
+        self._known = Submitter(settings.model_copy(update={"kafka": kafka}), **{"log_level": 0})
         self._publisher = Publisher(settings, "chaos-load", **{"log_level": 0})
         self._folder = settings.home / "tallies"
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -109,6 +114,7 @@ class Load:
     def close(self) -> None:
         """Let go of the broker."""
         self._submitter.close()
+        self._known.close()
         self._publisher.close()
 
     @property
@@ -206,8 +212,9 @@ class Load:
         case = Case(kind, number, ids, file)
         self.cases.append(case)
         self._open.append(case)
+        submitter = self._known if kind == "known" else self._submitter
         for submission in sent:
-            self._submitter.send(submission).result(STORED)
+            submitter.send(submission).result(STORED)
 
     def _publish(self, topic: Topic, value: bytes, number: int) -> None:
         self._publisher.send(topic, b"planted", value, number % topic.partitions).result(STORED)

@@ -56,7 +56,8 @@ class Death:
     @property
     def needs(self) -> str:
         """The kind of job that the point needs, empty where any will do."""
-        return NEEDS.get(self.point, "product" if self.point.startswith("worker.publish.") else "")
+        kind, _, _ = self.point.rpartition(".")
+        return NEEDS.get(self.point) or {"worker.publish": "product", "gate.principal": "known"}.get(kind, "")
 
 
 def deaths(seed: int, actions: tuple[str, ...] = tuple(ACTIONS), passes: int = 6) -> dict[str, list[Death]]:

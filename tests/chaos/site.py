@@ -15,6 +15,7 @@ from agents.admin import apply
 from ops.embedded.elasticsearch import EmbeddedElasticsearch
 from ops.embedded.kafka import EmbeddedKafka
 from pipeline.settings import KafkaSettings, Settings, SinkSettings, TopicSettings
+from tests.chaos.load import KNOWN
 from tests.chaos.process import Process
 
 #: Leases and sessions of 6 s, so that a death is made good within a few; the ratios are those of the defaults.
@@ -120,7 +121,7 @@ def site_at(home: Path, tell: Tell) -> Iterator[Site]:
             home=home,
             kafka=KafkaSettings(bootstrap=bootstrap),
             sink=SinkSettings(elasticsearch=url),
-            topics=TopicSettings(inbox_partitions=4, submit_partitions=4),
+            topics=TopicSettings(inbox_partitions=4, submit_partitions=4, principals=(KNOWN,)),
         )
         for name, values in sections.items():
             section = getattr(settings, name)

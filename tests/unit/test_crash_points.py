@@ -74,8 +74,8 @@ def test_every_point_is_somewhere_in_the_code_and_the_code_has_no_other() -> Non
     written = set(re.findall(r'\bhere\("([^"]+)"\)', code))
     composed = {
         f"gate.{loop}.{step}"
-        for loop in ("reports", "submit")
-        for step in re.findall(r'here\(f"gate\.\{self\._short\}\.(\w+)"\)', code)
+        for loop in ("reports", "submit", "principal")
+        for step in re.findall(r'here\(f"\{self\._points\}\.(\w+)"\)', code)
     }
     steps = {name.replace(" ", "-") for name in re.findall(r'on_step\("([^"]+)"\)', code)}
     published = {name for name in POINTS if name.startswith("worker.publish.")}
