@@ -49,9 +49,12 @@ class Schema:
         self.parsed = fastavro.parse_schema(self.raw)
         self.header = SINGLE_OBJECT_MAGIC + fingerprint_of(self.raw)
         self.writers: dict[bytes, Any] = {self.header[2:]: self.parsed}
+        #: The fingerprint of each published version.
+        self.versions: dict[int, bytes] = {}
         for version in (root / "published" / name).iterdir():
             raw = json.loads(version.read_text())
-            self.writers.setdefault(fingerprint_of(raw), fastavro.parse_schema(raw))
+            known = self.versions[int(version.name.removesuffix(".avsc"))] = fingerprint_of(raw)
+            self.writers.setdefault(known, fastavro.parse_schema(raw))
 
 
 def fingerprint_of(schema: dict[str, Any]) -> bytes:
@@ -81,17 +84,26 @@ class Codec:
             self._schemas[name] = Schema(name)
         return self._schemas[name]
 
-    def encode(self, name: str, record: Mapping[str, Any], subject: str | None = None) -> bytes:
+    def encode(
+        self, name: str, record: Mapping[str, Any], subject: str | None = None, version: int | None = None
+    ) -> bytes:
         """Return the record as bytes; `subject` is the registry's where it isn't the codec's own for that schema.
+
+        `version` is the published one to write it in, for readers who know no later one; with a registry they find
+        any, and it is written in the newest.
 
         Raises ValueError where the record does not fit its schema, OSError where the registry is needed
         and can't be reached.
         """
         schema = self.schema(name)
-        out = io.BytesIO()
-        out.write(self._header(schema, subject or self._subjects.get(name, f"{name}-value")))
+        out, parsed = io.BytesIO(), schema.parsed
+        if self._registry is None and version is not None:
+            out.write(SINGLE_OBJECT_MAGIC + schema.versions[version])
+            parsed = schema.writers[schema.versions[version]]
+        else:
+            out.write(self._header(schema, subject or self._subjects.get(name, f"{name}-value")))
         try:
-            fastavro.schemaless_writer(out, schema.parsed, record)
+            fastavro.schemaless_writer(out, parsed, record)
         except (TypeError, KeyError, AttributeError, IndexError) as error:
             raise ValueError(f"not a {name} record: {error}") from error
         return out.getvalue()

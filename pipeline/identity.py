@@ -4,6 +4,7 @@ Everything here is a pure function, so that a redelivered submission makes the s
 owner's repeat shows the same token (design §2, §4).
 """
 
+import base64
 import hashlib
 import hmac
 import json
@@ -20,6 +21,8 @@ _SUFFIX_LENGTH = 12
 _TYPE_PREFIX = re.compile(r"^\w+?:")
 #: What registered job types are called (spec §2.1).
 _REGISTRABLE = re.compile(r"job-[^:]+:.+", re.DOTALL)
+#: 32 bytes in URL-safe base64.
+_KEY = re.compile(r"[A-Za-z0-9_-]{43}")
 _ATTEMPTS = uuid.UUID("6f1f9c5e-0f1b-5f57-9f52-0a8a6a1f7a11")
 
 
@@ -113,8 +116,28 @@ def token_is_valid(key: bytes, job: str, attempt: int, holder: str, shown: str) 
 
 
 def worker_of(holder: str) -> str:
-    """Return the worker id of a holder (`worker id:start in ms:random`)."""
+    """Return the worker id of a holder (`worker id:start in ms:random`, or its public key in the random's place)."""
     return holder.partition(":")[0]
+
+
+def key_of(holder: str) -> bytes | None:
+    """Return the public key (X25519) that a holder's name ends in, None of a holder that has none (decision 029).
+
+    The key being the name, nobody can show another key for a holder, nor need anybody keep which key is whose.
+    """
+    _, start, last = [*holder.split(":"), "", "", ""][:3]
+    if not start.isdigit() or not _KEY.fullmatch(last):
+        return None
+    return base64.urlsafe_b64decode(f"{last}=")
+
+
+def key_text(key: bytes) -> str:
+    """Return a public key as a holder's name has it.
+
+    >>> key_of(f"w1:1:{key_text(bytes(32))}") == bytes(32), key_of("w1:1:0a1b2c3d")
+    (True, None)
+    """
+    return base64.urlsafe_b64encode(key).decode().rstrip("=")
 
 
 def is_newer(holder: str, other: str) -> bool:

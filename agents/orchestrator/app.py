@@ -22,12 +22,12 @@ from agents.orchestrator.inbox_identity import Bounds, WrongInboxError, check, i
 from agents.orchestrator.merging_table import MergingTable
 from agents.orchestrator.outputs import Outputs, RefusedError
 from agents.orchestrator.partition import Partition, Record
+from agents.orchestrator.policy import policy_of
 from agents.orchestrator.row import Backing
 from agents.orchestrator.tables import LedgerTables
 from agents.orchestrator.ticker import tick
 from pipeline.codec import Codec
 from pipeline.crash_points import here
-from pipeline.ledger.policy import Policy
 from pipeline.messages.inbox import Inbox, PolicySet
 from pipeline.settings import Settings
 
@@ -56,7 +56,7 @@ class Orchestrator:
         self._topology = settings.topology
         self._codec = codec
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns() // 1_000_000}"
-        self._outputs = Outputs(publisher, codec, self._topology, settings.key())
+        self._outputs = Outputs(publisher, codec, self._topology, settings.key(), sealing=settings.security.sealing)
         self._guard = StallGuard(settings.ledger.session_ms)
         self._watched = False
         self._announced = False
@@ -220,9 +220,3 @@ async def _batches(stream: faust.StreamT[bytes]) -> AsyncIterator[list[faust.Eve
 def _record(event: faust.EventT[bytes]) -> Record:
     message = event.message
     return Record(message.offset, round(message.timestamp * 1000), message.key, message.value)
-
-
-def policy_of(settings: Settings) -> Policy:
-    """Return the policy that the settings ask for."""
-    known = settings.ledger.model_dump()
-    return Policy(**{name: known[name] for name in Policy.__dataclass_fields__})

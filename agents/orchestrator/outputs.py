@@ -22,6 +22,7 @@ from pipeline.messages import cloud_event
 from pipeline.messages.command import GRANT, Command
 from pipeline.messages.inbox import Due, Inbox, OutputRefused
 from pipeline.messages.report import TICK, WorkerReport
+from pipeline.sealing import SealingError, seal
 from pipeline.topology import Topic, Topology
 
 #: The record itself is too large: its job fails for it. Facts never are (`pipeline.ledger.case`).
@@ -35,6 +36,9 @@ _NO_TOPIC = frozenset(
         KafkaError._UNKNOWN_PARTITION,
     }
 )
+
+#: The version of the schema of commands that workers of each release know.
+_UNSEALED = 1
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -59,11 +63,16 @@ class Output:
 class Outputs:
     """Encodes decisions and awaits deliveries; a delivery that fails for good is an exception, never a log line."""
 
-    def __init__(self, publisher: Publisher, codec: Codec, topology: Topology, key: bytes) -> None:
+    def __init__(
+        self, publisher: Publisher, codec: Codec, topology: Topology, key: bytes, *, sealing: bool = False
+    ) -> None:
+        """`key` is that of the tokens; with `sealing` no grant leaves this but sealed to its holder."""
         self._publisher = publisher
         self._codec = codec
         self._topology = topology
         self._key = key
+        self._sealing = sealing
+        self._speaks = protocol.own(sealing)
 
     @property
     def inbox_name(self) -> str:
@@ -83,21 +92,31 @@ class Outputs:
             job_id = "" if dispatch.run is None else dispatch.run.job_id
             yield Output(self._topology.run(dispatch.queue), dispatch.key, run, 0, headers, family, job_id)
         for command in decision.commands:
-            yield self.command(command, family)
+            try:
+                yield self.command(command, family)
+            except SealingError as error:
+                # decided before the policy said so, or for a forged holder: its lease runs out, and another gets it
+                log.error("a grant is kept back", job=command.job_id, holder=command.holder, why=str(error))
 
     def command(self, command: Command, family: str) -> Output:
-        """Return the record of a command; a grant gets the token that reports on it must show."""
+        """Return the record of a command; a grant gets the token that reports on it must show.
+
+        Raises SealingError for a grant that has to be sealed and can't be.
+        """
         if command.kind == GRANT:
             shown = token(self._key, command.job_id, command.attempt, command.holder)
             command = replace(command, token=shown)
+            if self._sealing:
+                command = seal(command)
         partition = self._topology.commands_partition(worker_of(command.holder))
-        value = self._codec.encode("command", command.record())
-        speaks = [protocol.OWN.header]
-        return Output(self._topology.commands, command.holder, value, partition, speaks, family, command.job_id)
+        version = None if self._sealing else _UNSEALED
+        value = self._codec.encode("command", command.record(), version=version)
+        headers = self._speaks.headers
+        return Output(self._topology.commands, command.holder, value, partition, headers, family, command.job_id)
 
     def announcement(self) -> Output:
         """Return the setting that says what this orchestrator speaks: workers read it before their first grant."""
-        return Output(self._topology.settings, protocol.SETTING, orjson.dumps(protocol.OWN.setting), 0)
+        return Output(self._topology.settings, protocol.SETTING, orjson.dumps(self._speaks.setting), 0)
 
     def due(self, due: Due, partition: int) -> Output:
         """Return the inbox record of a timer that ran out."""

@@ -53,7 +53,7 @@ class Feed:
         self.reachable = True
         self._topology = settings.topology
         self._clock = clock
-        self._reader = Reader(self._topology, codec)
+        self._reader = Reader(self._topology, codec, sealing=settings.security.sealing)
         self._settings = settings
         self._consumer = self._new_consumer()
         admin = client(settings, "jobstream-scheduler-topics")

@@ -8,6 +8,7 @@ from confluent_kafka import Message as Record
 
 from pipeline import protocol
 from pipeline.codec import Codec, DecodeError, decode_json
+from pipeline.identity import key_of
 from pipeline.messages.run import CLAIM_HEADER, HOLDER_HEADER, RESULT_HEADER, Run
 from pipeline.messages.status import WorkerStatus
 from pipeline.protocol import Protocol, why_not
@@ -22,7 +23,9 @@ _QUEUE, _WORKER = "queue/", "worker/"
 class Reader:
     """Decodes by topic. OSError where a schema is unknown and the registry can't be reached."""
 
-    def __init__(self, topology: Topology, codec: Codec) -> None:
+    def __init__(self, topology: Topology, codec: Codec, *, sealing: bool) -> None:
+        """With `sealing` only workers get jobs that have a key."""
+        self._speaks = protocol.own(sealing)
         self._topology = topology
         self._codec = codec
         self._status = topology.status.name
@@ -48,13 +51,16 @@ class Reader:
             return None
         reason = self._apart(record)
         status = WorkerStatus.of(self._codec.decode("status", record.value()))
+        if self._speaks.seals and key_of(status.holder) is None:
+            # whatever the headers say
+            reason = reason or "sealing: the holder has no key"
         if reason:
             status = replace(status, accepting=False, reason=reason)
         return StatusSeen(status, record.timestamp()[1], record.offset())
 
     def _apart(self, record: Record) -> str:
         """Return why the worker is to get no jobs, "" where it speaks what is spoken here; say it once for each."""
-        reason = why_not(Protocol.in_headers(record.headers()), protocol.OWN)
+        reason = why_not(Protocol.in_headers(record.headers()), self._speaks)
         if reason != self._why_apart.get(_key(record), ""):
             self._why_apart[_key(record)] = reason
             log.warning(

@@ -16,6 +16,7 @@ from pipeline.codec import Codec, DecodeError, Record, decode_json
 from pipeline.identity import is_newer, worker_of
 from pipeline.messages.command import Command
 from pipeline.protocol import SETTING, Protocol
+from pipeline.sealing import HolderKey, SealingError
 from pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -67,9 +68,10 @@ class Ear:
     `open` asks for the end offset, `start` begins to hand over what comes: between the two the first status is sent.
     """
 
-    def __init__(self, settings: Settings, codec: Codec, holder: str) -> None:
+    def __init__(self, settings: Settings, codec: Codec, holder: str, key: HolderKey | None = None) -> None:
         topology = settings.topology
         self._codec = codec
+        self._key = key
         self._holder = holder
         self._worker = worker_of(holder)
         self._commands = topology.commands.name
@@ -207,12 +209,19 @@ class Ear:
 
     def _command(self, message: Message) -> Heard | None:
         try:
-            command = Command.of(self._decoded(message))
+            command = self._unsealed(Command.of(self._decoded(message)))
         except (DecodeError, KeyError, TypeError, ValueError) as error:
             log.error("command at offset %s left out: %s", message.offset(), error)
             return None
         # the key is only a hint for filtering: the record itself says whom it is for
         return Heard(command, message.timestamp()[1]) if command.holder == self._holder else None
+
+    def _unsealed(self, command: Command) -> Command:
+        if command.sealed is None or command.holder != self._holder:
+            return command
+        if self._key is None:
+            raise SealingError("a sealed grant, and this worker has no key")
+        return self._key.open(command)
 
     def _decoded(self, message: Message) -> Record:
         while True:

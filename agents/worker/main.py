@@ -16,6 +16,7 @@ from agents.worker.worker import Worker
 from pipeline.containers.errors import RefusedError
 from pipeline.containers.factory import canonical, engine_names
 from pipeline.containers.ownership import parse_user
+from pipeline.sealing import HolderKey
 from pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,8 @@ def run(settings: Settings) -> int:
     configure(settings, "worker")
     try:
         check(settings)
-        seat = Seat(settings.home, settings.worker.id)
+        key = HolderKey() if settings.security.sealing else None
+        seat = Seat(settings.home, settings.worker.id, None if key is None else key.text)
     except MisconfiguredError as error:
         log.error("can't start: %s", error)
         return Exit.MISCONFIGURED
@@ -47,7 +49,7 @@ def run(settings: Settings) -> int:
         return Exit.TAKEN
     try:
         cloud = Cloud()
-        return asyncio.run(_live(settings, seat.holder, _work(settings, seat.holder, cloud), cloud))
+        return asyncio.run(_live(settings, seat.holder, _work(settings, seat.holder, cloud), cloud, key))
     except MisconfiguredError as error:
         log.error("can't start: %s", error)
         return Exit.MISCONFIGURED
@@ -98,8 +100,8 @@ def _work(settings: Settings, holder: str, cloud: Cloud) -> Work:
         raise MisconfiguredError(str(error)) from error
 
 
-async def _live(settings: Settings, holder: str, work: Work, cloud: Cloud) -> Exit:
-    worker = Worker(settings, holder, work, cloud)
+async def _live(settings: Settings, holder: str, work: Work, cloud: Cloud, key: HolderKey | None) -> Exit:
+    worker = Worker(settings, holder, work, cloud, key)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)

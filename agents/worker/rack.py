@@ -53,9 +53,16 @@ class Rack:
     """Turns commands into work for the slots, and lets go of what ended."""
 
     def __init__(
-        self, holdings: Holdings, clock: BrokerClock, reporter: Reporter, status: StatusSender, ahead_ms: int = 0
+        self,
+        holdings: Holdings,
+        clock: BrokerClock,
+        reporter: Reporter,
+        status: StatusSender,
+        ahead_ms: int = 0,
+        speaks: Protocol = protocol.OWN,
     ) -> None:
         """`ahead_ms` is how long before its expected end an attempt's slot is offered again; 0: never."""
+        self._speaks = speaks
         self._ahead_ms = ahead_ms
         self._durations = Durations(_WORTH_MS)
         self.holdings = holdings
@@ -131,11 +138,11 @@ class Rack:
 
     def meet(self, orchestrator: Protocol) -> None:
         """Take no grants while the orchestrator isn't understood; what no slot has taken is handed back."""
-        before, reason = self.holdings.reason, why_not(protocol.OWN, orchestrator)
+        before, reason = self.holdings.reason, why_not(self._speaks, orchestrator)
         self.holdings.meet(reason)
         if reason:
             log.error("takes no jobs: %s", reason)
-        elif orchestrator != protocol.OWN or before:
+        elif orchestrator != self._speaks or before:
             log.info("the orchestrator speaks protocol %s: it is understood", orchestrator)
         self._status.changed()
         while reason and self._waiting:

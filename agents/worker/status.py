@@ -10,6 +10,7 @@ from pipeline import protocol
 from pipeline.codec import Codec
 from pipeline.holding.clock import BrokerClock
 from pipeline.holding.holdings import Holdings
+from pipeline.protocol import Protocol
 from pipeline.topology import Topology
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ class StatusSender(Actor):
         holdings: Holdings,
         clock: BrokerClock,
         every: float,
+        speaks: Protocol = protocol.OWN,
     ) -> None:
         super().__init__()
         self._publisher = publisher
@@ -39,6 +41,7 @@ class StatusSender(Actor):
         self._holdings = holdings
         self._clock = clock
         self._every = every
+        self._headers = speaks.headers
         self._changed = asyncio.Event()
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -51,8 +54,7 @@ class StatusSender(Actor):
         sent = now_ms()
         value = self._codec.encode("status", self._holdings.status(sent).record())
         worker = self._holdings.offer.worker_id
-        speaks = [protocol.OWN.header]
-        record = await delivered(self._publisher, self._topology.status, worker, value, 0, speaks)
+        record = await delivered(self._publisher, self._topology.status, worker, value, 0, self._headers)
         self._clock.observe(sent, record.timestamp)
 
     async def act(self) -> None:

@@ -24,6 +24,7 @@ from agents.worker.reporting import Reporter
 from agents.worker.slots import Slot
 from agents.worker.status import StatusSender
 from agents.worker.work import Work
+from pipeline import protocol
 from pipeline.containers.errors import EngineError
 from pipeline.containers.stop import Level
 from pipeline.containers.threads import in_thread
@@ -31,6 +32,7 @@ from pipeline.crash_points import here
 from pipeline.holding.clock import BrokerClock
 from pipeline.holding.holdings import Holdings
 from pipeline.messages.report import HEARTBEAT, WorkerReport
+from pipeline.sealing import HolderKey
 from pipeline.settings import Settings
 
 T = TypeVar("T")
@@ -48,22 +50,26 @@ FAREWELL = 3.0
 class Worker:
     """One process, under one holder name, from its start to its exit code."""
 
-    def __init__(self, settings: Settings, holder: str, work: Work, cloud: Cloud) -> None:
-        """Make the actors; nothing is started, and no broker needed, yet; `cloud` gets what is learnt."""
+    def __init__(self, settings: Settings, holder: str, work: Work, cloud: Cloud, key: HolderKey | None = None) -> None:
+        """Make the actors; nothing is started, and no broker needed, yet; `cloud` gets what is learnt.
+
+        With a `key`, the holder's own, only grants that are sealed to it are taken.
+        """
+        speaks = protocol.own(key is not None)
         topology, worker = settings.topology, settings.worker
         self._settings = settings
         self._work = work
         self._publisher = Publisher(settings, f"worker-{worker.id}", **{"linger.ms": 1})
         self._codec = codec(settings)
-        self._holdings = Holdings(offer(settings, holder))
+        self._holdings = Holdings(offer(settings, holder), sealed=key is not None)
         self._documents = Documents(settings, self._codec)
-        self._ear = Ear(settings, self._codec, holder)
+        self._ear = Ear(settings, self._codec, holder, key)
         clock = BrokerClock()
         self._reporter = reporter = Reporter(self._publisher, self._codec, topology)
         self._status = StatusSender(
-            self._publisher, self._codec, topology, self._holdings, clock, worker.status_ms / 1000
+            self._publisher, self._codec, topology, self._holdings, clock, worker.status_ms / 1000, speaks
         )
-        self._rack = Rack(self._holdings, clock, reporter, self._status, worker.ahead_ms)
+        self._rack = Rack(self._holdings, clock, reporter, self._status, worker.ahead_ms, speaks)
         self._listener = Listener(self._rack, self.superseded)
         heart = Heart(reporter, topology, self._holdings, worker.heartbeat_ms / 1000)
         self._announcer = announcer = Announcer(self._publisher, self._codec, topology)

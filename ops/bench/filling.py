@@ -22,11 +22,11 @@ from confluent_kafka import KafkaException, Producer, TopicPartition
 from agents.admin import apply
 from agents.bus import client_config, consumer
 from agents.faust_worker import faust_app
-from agents.orchestrator.app import policy_of
 from agents.orchestrator.inbox_identity import inbox_bounds, inbox_id
 from agents.orchestrator.merging_table import MergingTable
 from agents.orchestrator.outputs import Outputs
 from agents.orchestrator.partition import Partition, Record
+from agents.orchestrator.policy import policy_of
 from agents.orchestrator.tables import LedgerTables, Row
 from ops.bench.altering import alter
 from ops.bench.errors import BenchError

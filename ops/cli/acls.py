@@ -114,7 +114,8 @@ def _rights(known: Settings, given: Sequence[str]) -> Mapping[str, list[Right]]:
     for role, theirs in (names | named).items():
         kind, _, principal = role.partition(".")
         for name in theirs:
-            rights.setdefault(name, set()).update(rights_of(Role(kind), topology, group, principal or None))
+            found = rights_of(Role(kind), topology, group, principal or None, sealing=known.security.sealing)
+            rights.setdefault(name, set()).update(found)
     return {name: sorted(theirs) for name, theirs in rights.items()}
 
 

@@ -43,9 +43,3 @@ class TableFold:
 
     def _recorded(self, message: Message) -> Recorded:
         return Recorded.read(self._codec, message.offset(), message.timestamp()[1], message.key(), message.value())
-
-
-def policy_of(settings: Settings) -> Policy:
-    """Return the policy that the settings say."""
-    known = settings.ledger.model_dump()
-    return Policy(**{name: known[name] for name in Policy.__dataclass_fields__})

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agents.admin import remake
+from agents.orchestrator.policy import policy_of
 from agents.orchestrator.row import BACKING_KEY, FORGOTTEN_KEY, POLICY_KEY, Backing
 from ops.ledger import changelogs
-from ops.ledger.folding import TableFold, policy_of
+from ops.ledger.folding import TableFold
 from ops.ledger.past import Past, is_as_recorded
 from ops.ledger.refusals import Reach, UnsafeError, commit, no_orchestrator, reaches, topics_fit
 from ops.ledger.rows import ACTIVE, DOCUMENTS, FAMILIES, FoldedRows, LedgerRows

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from agents.orchestrator.policy import policy_of
 from agents.orchestrator.row import offset_of, policy_in
 from ops.ledger import changelogs
 from ops.ledger.decided import decided_to
@@ -23,7 +24,7 @@ from ops.ledger.differences import (
     same_family,
     text_of,
 )
-from ops.ledger.folding import TableFold, policy_of
+from ops.ledger.folding import TableFold
 from ops.ledger.past import Past
 from ops.ledger.rows import ACTIVE, DOCUMENTS, FAMILIES, LedgerRows
 from ops.reading.log import Log

@@ -33,7 +33,7 @@ def why_it_waits(settings: Settings, job_id: str, attempt: int) -> Why | None:
 
 
 def _messages(settings: Settings, log: Log, topic: Topic) -> Iterator[Message]:
-    reader = Reader(settings.topology, codec(settings))
+    reader = Reader(settings.topology, codec(settings), sealing=settings.security.sealing)
     for record in log.read(topic, 0):
         message = reader.message(record)
         if message is not None:

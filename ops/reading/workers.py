@@ -39,11 +39,11 @@ def worker_rows(settings: Settings) -> list[WorkerRow]:
     Raises `ops.reading.log.BrokerError` where Kafka can't be reached.
     """
     draining = draining_workers(settings)
-    reader = codec(settings)
+    reader, speaks = codec(settings), protocol.own(settings.security.sealing)
     now = time.time() * 1000
     rows = []
     for worker_id, row in sorted(read_table(settings, settings.topology.status).items()):
-        apart = why_not(Protocol.in_headers(row.headers), protocol.OWN)
+        apart = why_not(Protocol.in_headers(row.headers), speaks)
         try:
             status = WorkerStatus.of(reader.decode("status", row.value))
         except (DecodeError, KeyError, TypeError, ValueError):

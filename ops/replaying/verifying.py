@@ -7,6 +7,7 @@ from typing import Any
 
 from confluent_kafka import Message
 
+from agents.orchestrator.policy import policy_of
 from agents.registry import codec
 from ops.reading.log import Log
 from ops.replaying.decided import decided as decided_of
@@ -192,5 +193,4 @@ class _Verification:
         verdict.notes.append(
             f"the inbox begins at offset {begins}: the policy of the settings is taken until it has one"
         )
-        known = self._settings.ledger.model_dump()
-        return Policy(**{name: known[name] for name in Policy.__dataclass_fields__})
+        return policy_of(self._settings)

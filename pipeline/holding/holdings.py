@@ -19,6 +19,7 @@ ENDED_MS = 30_000
 _LEAST_ENDED = 32
 
 NO_SLOT, STALE, LEAVING, DRAINING = "no free slot", "the grant is older than its lease", "stopping", "draining"
+UNSEALED = "the grant was not sealed, so that others could read it"
 
 Key = tuple[str, int]
 
@@ -67,10 +68,11 @@ class Holdings:
     """The attempts that one holder was granted.
 
     `offer` is the status without attempts: who the worker is and all that it has. `revision` grows with each change
-    that a status would show.
+    that a status would show. With `sealed` no grant is taken that others could read.
     """
 
-    def __init__(self, offer: WorkerStatus, remember_ms: int = REMEMBER_MS) -> None:
+    def __init__(self, offer: WorkerStatus, remember_ms: int = REMEMBER_MS, *, sealed: bool = False) -> None:
+        self._sealed = sealed
         self.offer = offer
         self.revision = 0
         self._held: dict[Key, _Held] = {}
@@ -238,6 +240,8 @@ class Holdings:
     def _objection(self, command: Command, age: int | None) -> str:
         if not self.accepting:
             return self.reason
+        if self._sealed and command.sealed is None:
+            return UNSEALED
         if age is None or age > command.lease_ms:
             return STALE
         return NO_SLOT if len(self._held) >= self.offer.slots + self.ahead else ""

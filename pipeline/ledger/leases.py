@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from pipeline.identity import worker_of
+from pipeline.identity import key_of, worker_of
 from pipeline.ledger.case import Case
 from pipeline.ledger.retries import Failure, NoRetry, Retry, next_retry
 from pipeline.ledger.state import MAX_AVOID, Job, Phase
@@ -21,11 +21,15 @@ from pipeline.topology import COMMAND_DOCUMENT_LIMIT
 def claimed(case: Case, claim: Claim) -> None:
     """Grant the attempt where it waits and is current; every other claim is answered too, by a refusal.
 
+    One for a holder that no grant can be sealed to, where they are, costs the attempt, as if that had handed it back.
     The same claim again, while its lease has not started, gets the same answer again: the first may be lost.
     """
     job = case.family.jobs.get(claim.job_id)
     if job is None or job.attempt != claim.attempt:
         case.refuse_claim(claim.queue, claim.job_id, claim.attempt, claim.holder, claim.claim_id)
+    elif job.phase is Phase.WAITING and case.policy.sealing and key_of(claim.holder) is None:
+        case.refuse_claim(claim.queue, claim.job_id, claim.attempt, claim.holder, claim.claim_id)
+        give_up(case, claim.job_id, replace(job, holder=claim.holder), f"{claim.holder} has no key to seal a grant to")
     elif job.phase is Phase.WAITING:
         job = replace(job, phase=Phase.LEASED, holder=claim.holder, claim_id=claim.claim_id)
         case.keep(claim.job_id, job)
@@ -40,7 +44,8 @@ def _grant(case: Case, claim: Claim, job: Job) -> None:
     document = case.document(claim.job_id)
     text: str | None = document.run_document(job)
     reference = None
-    if text is not None and len(text) > COMMAND_DOCUMENT_LIMIT:
+    # what is sealed must not lie in the inbox for every worker to read
+    if text is not None and len(text) > COMMAND_DOCUMENT_LIMIT and not case.policy.sealing:
         changes = document.changes(job)
         text = orjson.dumps(changes).decode() if changes else None
         reference = Reference(document.partition, document.offset)

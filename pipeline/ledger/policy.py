@@ -6,6 +6,8 @@ from typing import Any, Self
 
 import orjson
 
+_FLAGS = frozenset({"retry", "sealing"})
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -34,6 +36,8 @@ class Policy:
     #: What a job's own rules may raise: attempts, and (MiB, of any rule) its memory need. 0: not at all.
     retry_attempts_limit: int = 10
     retry_memory_mib: int = 0
+    #: Whether grants are sealed: they are whole then, and for holders with a key alone (decision 029).
+    sealing: bool = False
 
     @property
     def lease_ticks(self) -> int:
@@ -57,4 +61,4 @@ class Policy:
 def _value(name: str, value: Any) -> Any:
     if name == "retries":
         return {str(rule): dict(fields) for rule, fields in value.items()}
-    return bool(value) if name == "retry" else int(value)
+    return bool(value) if name in _FLAGS else int(value)

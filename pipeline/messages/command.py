@@ -26,7 +26,8 @@ class Reference:
 class Command:
     """One command; `document` is the run document as JSON, `lease_ms` how long a grant is good without heartbeats.
 
-    With a `reference` the run document is there, and `document` what goes over it, if anything.
+    With a `reference` the run document is there, and `document` what goes over it, if anything. Of a `sealed` grant
+    document and token are in the seal, for its holder alone (`pipeline.sealing`).
     """
 
     kind: str
@@ -39,6 +40,7 @@ class Command:
     reason: str = ""
     document: str | None = None
     reference: Reference | None = None
+    sealed: bytes | None = None
 
     def record(self) -> dict[str, Any]:
         """Return the record that the codec encodes."""

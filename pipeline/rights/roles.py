@@ -27,11 +27,17 @@ class Role(StrEnum):
 
 
 def rights_of(
-    role: Role, topology: Topology, sink_group: str = SINK_GROUP, principal: str | None = None
+    role: Role,
+    topology: Topology,
+    sink_group: str = SINK_GROUP,
+    principal: str | None = None,
+    *,
+    sealing: bool = False,
 ) -> list[Right]:
     """Return a role's rights, sorted; `sink_group` is as the sink's settings have it, without the prefix.
 
-    `principal` is the one of `topology.principals` that a producer is, None for one that nobody knows.
+    `principal` is the one of `topology.principals` that a producer is, None for one that nobody knows. With `sealing`
+    workers read nothing that has jobs' documents.
     """
     match role:
         case Role.PRODUCER:
@@ -43,7 +49,7 @@ def rights_of(
         case Role.SCHEDULER:
             found = _scheduler(topology)
         case Role.WORKER:
-            found = _worker(topology)
+            found = _worker(topology, sealing)
         case Role.TASK_WORKER:
             found = _task_worker(topology)
         case Role.SINK:
@@ -85,9 +91,9 @@ def _scheduler(topology: Topology) -> Iterator[Right]:
     yield from _groups(topology, "jobstream-scheduler", prefixed=True)
 
 
-def _worker(topology: Topology) -> Iterator[Right]:
-    # the inbox has those run documents that are too large for a command
-    yield from _read([topology.commands, topology.settings, topology.inbox])
+def _worker(topology: Topology, sealing: bool) -> Iterator[Right]:
+    # the inbox has those run documents that are too large for a command; sealed grants are whole
+    yield from _read([topology.commands, topology.settings, *([] if sealing else [topology.inbox])])
     yield from _write([topology.reports, topology.status, topology.logs, topology.datasets])
 
 

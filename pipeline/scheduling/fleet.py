@@ -76,6 +76,12 @@ class Fleet:
         """Yield what the workers offer that are there, busy or not, and take jobs."""
         return (worker.offer for worker in map(self._workers.__getitem__, self._heard) if self._takes_jobs(worker))
 
+    def apart(self) -> Iterator[str]:
+        """Yield why each worker takes no jobs that is there and takes none."""
+        for worker in map(self._workers.__getitem__, self._heard):
+            if not self._takes_jobs(worker):
+                yield worker.offer.reason or "draining"
+
     def elect(self, after: int | None) -> None:
         """Give credit from statuses at the offset `after` or behind it only; None gives none to anybody."""
         self._after = after
@@ -265,7 +271,7 @@ def _rank(worker: Worker) -> _Rank:
 
 def _same_offer(one: WorkerStatus, other: WorkerStatus) -> bool:
     return (
-        one.accepting == other.accepting
+        (one.accepting, one.reason) == (other.accepting, other.reason)
         and (one.slots, one.memory_mib, one.disk_mib, one.gpus)
         == (other.slots, other.memory_mib, other.disk_mib, other.gpus)
         and (one.queues, one.engines, one.labels) == (other.queues, other.engines, other.labels)

@@ -88,7 +88,7 @@ class Scheduler:
         """Say why no worker that is there can run a bucket's jobs; the empty text where one can."""
         if bucket.judged_in != self.fleet.version:
             bucket.judged_in = self.fleet.version
-            bucket.why_not = explain(bucket.queue, bucket.needs, self.fleet.offers())
+            bucket.why_not = explain(bucket.queue, bucket.needs, self.fleet.offers(), self.fleet.apart())
         return bucket.why_not
 
     def slow_partitions(self) -> frozenset[int]:

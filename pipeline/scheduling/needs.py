@@ -7,6 +7,9 @@ from enum import Enum
 from pipeline.messages.needs import Needs
 from pipeline.messages.status import ANY_QUEUE, WorkerStatus
 
+#: Reasons to take no jobs that are told, the most frequent ones.
+_REASONS = 3
+
 
 class Lack(Enum):
     """Why a worker can't run a job, however idle it is; the value completes "N workers …"."""
@@ -40,18 +43,23 @@ def lack(queue: str, needs: Needs, offer: WorkerStatus) -> Lack | None:
     return Lack.SLOTS if offer.slots < 1 else None
 
 
-def explain(queue: str, needs: Needs, offers: Iterable[WorkerStatus]) -> str:
-    """Say why none of the offers meets the needs; the empty text where one does."""
+def explain(queue: str, needs: Needs, offers: Iterable[WorkerStatus], apart: Iterable[str] = ()) -> str:
+    """Say why none of the offers meets the needs; the empty text where one does.
+
+    `apart` are the reasons of workers that are there and take no jobs at all.
+    """
     lacks: Counter[Lack] = Counter()
     for offer in offers:
         missing = lack(queue, needs, offer)
         if missing is None:
             return ""
         lacks[missing] += 1
-    if not lacks:
+    reasons = Counter(apart)
+    if not lacks and not reasons:
         return "no worker is there"
-    parts = (f"{count} {missing.value}{_asked(missing, queue, needs)}" for missing, count in lacks.most_common())
-    return f"no worker can run it: of {lacks.total()}, {', '.join(parts)}"
+    parts = [f"{count} {missing.value}{_asked(missing, queue, needs)}" for missing, count in lacks.most_common()]
+    parts += [f"{count} take no jobs ({reason})" for reason, count in reasons.most_common(_REASONS)]
+    return f"no worker can run it: of {lacks.total() + reasons.total()}, {', '.join(parts)}"
 
 
 def _asked(missing: Lack, queue: str, needs: Needs) -> str:

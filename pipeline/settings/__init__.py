@@ -15,6 +15,7 @@ from pipeline.settings.inputs import InputSettings
 from pipeline.settings.kafka import KafkaSettings
 from pipeline.settings.ledger import LedgerSettings
 from pipeline.settings.scheduler import SchedulerSettings
+from pipeline.settings.security import SecuritySettings
 from pipeline.settings.settings import CLUSTER_FILE, Settings
 from pipeline.settings.sink import SinkSettings
 from pipeline.settings.tasks import TaskSettings
@@ -30,6 +31,7 @@ __all__ = [
     "KafkaSettings",
     "LedgerSettings",
     "SchedulerSettings",
+    "SecuritySettings",
     "Settings",
     "SinkSettings",
     "TaskSettings",

@@ -18,6 +18,7 @@ from pipeline.settings.kafka import KafkaSettings
 from pipeline.settings.ledger import LedgerSettings
 from pipeline.settings.scheduler import SchedulerSettings
 from pipeline.settings.section import Section
+from pipeline.settings.security import SecuritySettings
 from pipeline.settings.sink import SinkSettings
 from pipeline.settings.tasks import TaskSettings
 from pipeline.settings.topics import TopicSettings
@@ -37,6 +38,7 @@ class Settings(BaseSettings):
     home: Path = Field(Path(".jobstream"), description="data of the embedded servers and agents")
     token_key: SecretStr | None = Field(None, description="key of the attempt tokens; none: HOME/token.key")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="least level that is logged")
+    security: SecuritySettings = SecuritySettings()
     kafka: KafkaSettings = KafkaSettings()
     topics: TopicSettings = TopicSettings()
     gate: GateSettings = GateSettings()

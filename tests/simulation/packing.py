@@ -15,7 +15,9 @@ class Packed(bytes):
 class PackingCodec(Codec):
     """Hands records over as they are; the bytes are only not empty."""
 
-    def encode(self, name: str, record: Mapping[str, Any], subject: str | None = None) -> bytes:
+    def encode(
+        self, name: str, record: Mapping[str, Any], subject: str | None = None, version: int | None = None
+    ) -> bytes:
         packed = Packed(b"\xc3")
         packed.record = record
         return packed

@@ -68,7 +68,8 @@ STORES = {"memory": "memory://", "rocksdb": "rocksdb://?driver=rocksdict"}
 class Owner:
     """An orchestrator's life on the partition: each message gets the next offset and a later time."""
 
-    def __init__(self, folder: Path, store: str = "memory") -> None:
+    def __init__(self, folder: Path, store: str = "memory", *, sealing: bool = False) -> None:
+        self.sealing = sealing
         self.publisher = KeptPublisher()
         self.tables = tables(folder, store)
         self.log: list[Record] = []
@@ -77,7 +78,7 @@ class Owner:
 
     def recover(self) -> None:
         """Begin another life over the same tables."""
-        self.outputs = Outputs(self.publisher, CODEC, TOPOLOGY, b"key")  # type: ignore[arg-type]
+        self.outputs = Outputs(self.publisher, CODEC, TOPOLOGY, b"key", sealing=self.sealing)  # type: ignore[arg-type]
         self.partition = Partition(0, self.tables, self.outputs, CODEC, lambda: None)
         asyncio.run(self.partition.recover())
 

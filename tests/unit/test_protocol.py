@@ -67,7 +67,7 @@ def _seen(reader: Reader, topology: Topology, value: bytes, headers: Sequence[tu
 
 def test_the_scheduler_gives_nothing_to_a_worker_that_speaks_otherwise() -> None:
     topology, codec = Topology(), Codec()
-    reader = Reader(topology, codec)
+    reader = Reader(topology, codec, sealing=False)
     value = codec.encode("status", OFFER.record())
     for headers in (None, [OWN.header], [NEWER_THAT_UNDERSTANDS.header]):
         assert _seen(reader, topology, value, headers) == StatusSeen(OFFER, 5, 3)

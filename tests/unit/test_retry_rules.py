@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from agents.orchestrator.policy import policy_of
 from pipeline import retry_rules
 from pipeline.ledger.policy import Policy
 from pipeline.settings import LedgerSettings, Settings
@@ -95,8 +96,7 @@ def test_rules_reach_a_child_process_and_the_ledger_as_they_were_set(monkeypatch
     made = Settings(ledger=LedgerSettings(retries=rules, retry_memory_mib=512, retry=False))
     for name, value in made.environment().items():
         monkeypatch.setenv(name, value)
-    known = Settings().ledger.model_dump()
-    policy = Policy(**{name: known[name] for name in Policy.__dataclass_fields__})
+    policy = policy_of(Settings())
     assert (policy.retries, policy.retry) == (rules, False)
     assert Policy.of(policy.json()) == policy
 

@@ -68,6 +68,25 @@ def test_why_counts_each_lack_of_the_workers() -> None:
     assert explain("q", Needs(memory_mib=1), offers) == ""
 
 
+def test_why_counts_workers_that_take_no_jobs_by_their_reasons() -> None:
+    apart = ["sealing: no key", "sealing: no key", "draining"]
+    assert explain("q", Needs(), [], apart) == (
+        "no worker can run it: of 3, 2 take no jobs (sealing: no key), 1 take no jobs (draining)"
+    )
+    assert "1 do not take this queue (q), 1 take no jobs (draining)" in explain(
+        "q", Needs(), [offer("c", 5000, ("other",))], ["draining"]
+    )
+    assert explain("q", Needs(), [offer("a", 10)], apart) == ""
+
+
+def test_why_follows_the_reasons_of_workers() -> None:
+    scheduler = leading("q")
+    scheduler.apply(run("a"), status(accepting=False, reason="sealing: no key"))
+    assert why(scheduler, "a", 1).reason.endswith("of 1, 1 take no jobs (sealing: no key)")  # type: ignore[union-attr]
+    scheduler.apply(status(accepting=False, reason="stopping"))
+    assert why(scheduler, "a", 1).reason.endswith("of 1, 1 take no jobs (stopping)")  # type: ignore[union-attr]
+
+
 def test_a_job_that_no_worker_can_meet_expires_after_its_max_wait() -> None:
     scheduler = leading()
     scheduler.apply(status(), run("a", memory_mib=9999, max_wait=60_000))
