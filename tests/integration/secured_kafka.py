@@ -16,6 +16,8 @@ from tests.certificates import Authority
 ADMIN = "admin"
 #: users that submit by topics of their own
 ALICE, BOB = "alice", "bob"
+#: a worker of an installation that seals its grants
+SEALED = "sealed-worker"
 _BROKER = "broker"
 
 _SECURED = """
@@ -47,7 +49,7 @@ class SecuredKafka(EmbeddedKafka):
     def __init__(self, home: Path, **options: Any) -> None:
         super().__init__(home, **options)
         self.authority = Authority(home / "certificates")
-        users = (ADMIN, _BROKER, ALICE, BOB, *(role.value for role in Role))
+        users = (ADMIN, _BROKER, ALICE, BOB, SEALED, *(role.value for role in Role))
         self._passwords = {user: secrets.token_hex(8) for user in users}
         certificate, key = self.authority.certify(_BROKER)
         self._keystore = home / "certificates" / "keystore.pem"

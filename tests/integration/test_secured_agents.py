@@ -1,81 +1,33 @@
 """A whole installation on secured servers: each agent as a user of its own, with the rights of its role and no more."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agents import acls, admin
 from agents.bus import Publisher, consumer, end_offsets, read_to_end
 from agents.elastic import client_options
 from agents.index_reader import IndexReader, IndexUnavailableError
 from agents.registry import codec
-from ops.cluster.agent_process import AgentProcess
-from ops.reading.log import Log
-from ops.submitting import Submission, Submitter
 from pipeline.identity import family_of_job
-from pipeline.messages.fact import Fact
 from pipeline.messages.report import COMPLETED, WorkerReport
-from pipeline.rights import Role, rights_of
+from pipeline.rights import Role
 from pipeline.settings import Settings, SinkSettings, TopicSettings
 from pipeline.statuses import Status
 from tests.certificates import Authority
 from tests.integration.secured_elasticsearch import SecuredElasticsearch
-from tests.integration.secured_kafka import ADMIN, ALICE, BOB, SecuredKafka
+from tests.integration.secured_kafka import ALICE, BOB, SecuredKafka
+from tests.integration.secured_site import KEY, SOON, Site
 from tests.waiting import until
 
 # two servers and five agents begin before the first test
 pytestmark = pytest.mark.timeout(600)
 
-KEY = "k3y-of-the-attempts"
-SOON = 90.0
 #: what no worker offers: the job waits
 NOWHERE = '{"labels": {"zone": "nowhere"}}'
 AGENTS = (Role.GATE, Role.ORCHESTRATOR, Role.SCHEDULER, Role.WORKER, Role.SINK)
 TOPICS = TopicSettings(prefix="run-", principals=(ALICE, BOB), submit_partitions=1, commands_partitions=1)
-
-
-@dataclass
-class Site:
-    broker: SecuredKafka
-    search: SecuredElasticsearch
-    home: Path
-    agents: dict[str, AgentProcess] = field(default_factory=dict)
-    facts: list[Fact] = field(default_factory=list)
-
-    def settings(self, user: str, **kafka: Any) -> Settings:
-        """What a process of this user is given; only gate and ledger know the key of the tokens."""
-        keyed = {"token_key": KEY} if user in (Role.GATE, Role.ORCHESTRATOR) else {}
-        reached = self.broker.kafka(user).model_copy(update=kafka)
-        return Settings(home=self.home / user, kafka=reached, topics=TOPICS, sink=self.search.sink(), **keyed)
-
-    def submit(self, user: str, payload: dict[str, Any], **options: Any) -> str:
-        """Submit by the user's own topic; return the job that came of it."""
-        with Submitter(self.settings(user, submit_as=user)) as submitter:
-            one = Submission("hello", payload, options=options)
-            submitter.send(one).result(SOON)
-        return until(lambda: self.job_of(one.submission_id), SOON, what="the submission to be taken")
-
-    def job_of(self, submission_id: str) -> str | None:
-        return next((fact.job_id for fact in self.read() if fact.submission_id == submission_id), None)
-
-    def statuses(self, job_id: str) -> list[str]:
-        return [fact.status for fact in self.read() if fact.job_id == job_id]
-
-    def read(self) -> list[Fact]:
-        """Return all facts so far, as an operator may read them."""
-        while (message := self.log.poll(0.02)) is not None:
-            self.facts.append(Fact.of(codec(self.log_settings).decode("fact", message.value())))
-        return self.facts
-
-    def __post_init__(self) -> None:
-        self.log_settings = self.settings(Role.OPERATOR)
-        self.log = Log(self.log_settings)
-
-    def logs(self) -> str:
-        return "\n".join(agent.log.read_text(errors="replace") for agent in self.agents.values())
 
 
 @pytest.fixture(scope="module")
@@ -90,24 +42,12 @@ def search(servers_home: Path) -> Iterator[SecuredElasticsearch]:
 def site(
     secured_broker: SecuredKafka, search: SecuredElasticsearch, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:
-    made = Site(secured_broker, search, tmp_path_factory.mktemp("secured"))
-    administrator = made.settings(ADMIN)
-    topology = administrator.topology
-    admin.apply(administrator)
-    rights = {f"User:{role}": rights_of(role, topology) for role in Role}
-    rights |= {f"User:{one}": rights_of(Role.PRODUCER, topology, principal=one) for one in (ALICE, BOB)}
-    acls.create(administrator, acls.grants(rights))
-    events = topology.events
-    made.log.follow(events, dict.fromkeys(range(events.partitions), 0))
+    made = Site(secured_broker, tmp_path_factory.mktemp("secured"), TOPICS, search)
+    made.prepare()
     for role in AGENTS:
-        one = made.settings(role)
-        agent = AgentProcess(one.home, role, [role], ["--no-gate"] if role is Role.ORCHESTRATOR else [])
-        made.agents[role] = agent
-        agent.start(one.environment())
+        made.start(role)
     yield made
-    for agent in reversed(made.agents.values()):
-        agent.stop(20)
-    made.log.close()
+    made.stop()
 
 
 def indexed(reader: IndexReader, job_id: str) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from pipeline.topology import UNUSED_GROUP
 from tests.certificates import Authority
 from tests.integration import rights_trial
 from tests.integration.rights_trial import BEGIN, DOCUMENT, END, Column
-from tests.integration.secured_kafka import ADMIN, ALICE, SecuredKafka
+from tests.integration.secured_kafka import ADMIN, ALICE, SEALED, SecuredKafka
 from tests.waiting import until
 
 #: topics and rights of these tests' own
@@ -128,11 +128,14 @@ def outcomes(secured_broker: SecuredKafka) -> dict[str, dict[str, bool]]:
     topology = administrator.topology
     rights = {f"User:{role}": rights_of(role, topology) for role in Role}
     rights |= {f"User:{ALICE}": rights_of(Role.PRODUCER, topology, principal=ALICE)}
+    rights |= {f"User:{SEALED}": rights_of(Role.WORKER, topology, sealing=True)}
     # else a refusal of the client's group hides whether it may read
     anybody = {"User:*": [Right(Resource.GROUP, topology.name(UNUSED_GROUP), Operation.DESCRIBE)]}
     acls.create(administrator, acls.grants(rights | anybody))
     columns = [Column(role.value, settings_of(secured_broker, role)) for role in Role]
     columns.insert(1, Column(f"producer {ALICE}", settings_of(secured_broker, ALICE)))
+    at = [column.name for column in columns].index(Role.WORKER) + 1
+    columns.insert(at, Column("worker, sealed grants", settings_of(secured_broker, SEALED)))
     return rights_trial.tried(columns)
 
 
@@ -154,6 +157,14 @@ def test_a_worker_writes_no_facts_no_inbox_and_nothing_of_other_roles(outcomes: 
         "write jobs.logs",
         "write datasets.published",
     }
+
+
+def test_where_grants_are_sealed_a_worker_reads_commands_and_settings_alone(
+    outcomes: dict[str, dict[str, bool]],
+) -> None:
+    allowed = {operation for operation, by_role in outcomes.items() if by_role["worker, sealed grants"]}
+    assert {one for one in allowed if one.startswith("read ")} == {"read workers.commands", "read jobs.settings"}
+    assert {one for one in outcomes if outcomes[one]["worker"]} - allowed == {"read jobs.inbox"}
 
 
 @pytest.mark.parametrize(("who", "topic"), [("producer", "jobs.submit"), (f"producer {ALICE}", f"jobs.submit.{ALICE}")])
