@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 
-from agents.orchestrator.outputs import Output, Outputs
+from agents.orchestrator.batch import Batch
+from agents.orchestrator.outputs import Outputs
 from agents.orchestrator.sweep import Sweep
 from agents.orchestrator.tables import LedgerTables, Row
 from pipeline.codec import Codec, DecodeError
@@ -35,21 +36,6 @@ class Record:
     timestamp: int
     key: bytes | None
     value: bytes | None
-
-
-@dataclass(slots=True)
-class _Batch:
-    """What a batch has decided so far; the families' last states are written once."""
-
-    outputs: list[Output] = field(default_factory=list)
-    before: list[Row] = field(default_factory=list)
-    after: list[Row] = field(default_factory=list)
-    families: dict[str, Family] = field(default_factory=dict)
-    documents: dict[str, Document | None] = field(default_factory=dict)
-    touched: set[str] = field(default_factory=set)
-    #: inbox offset of the deletion of each document that goes
-    dropped: dict[str, int] = field(default_factory=dict)
-    ticked: bool = False
 
 
 class LostRecordsError(Exception):
@@ -84,6 +70,8 @@ class Partition:
         self._sweep = Sweep(number, tables)
         #: The highest inbox offset that the tables include, as far as recovery looked.
         self.highest = -1
+        #: By inbox offset, the documents that messages delete which are read again.
+        self._deletions: dict[int, list[str]] = {}
         #: In the index, but without unfinished jobs.
         self._idle: set[str] = set()
 
@@ -96,6 +84,7 @@ class Partition:
         stored = self._tables.policy(self.number)
         self.clock = Clock(stored[1] if stored else Policy())
         self._active, self._idle = set(), set()
+        self._deletions = self._tables.deletions(self.number)
         self.highest = max(self._tables.policy_offset(self.number), self._tables.forgotten(self.number))
         for count, name in enumerate(self._tables.active(self.number)):
             if count % _RECOVERED_AT_ONCE == 0:
@@ -124,13 +113,15 @@ class Partition:
         Raises LostRecordsError, before anything is applied, where one of them doesn't follow on what came before: the
         inbox is neither compacted nor written in transactions, so the reader has lost something.
         """
-        batch = _Batch()
+        batch = Batch()
         for record in records:
             self._follow(record.offset)
         for record in records:
             self._take(batch, record)
         here("ledger.decided")
         self._check()
+        if batch.deleted:
+            batch.before.append(self._tables.deletions_row(self.number, batch.deleted, records[-1].offset))
         for row in batch.before:
             row.write()
         here("ledger.documents-stored")
@@ -145,11 +136,7 @@ class Partition:
         here("ledger.families-stored")
         await self._outputs.back(rows)
         here("ledger.families-delivered")
-        # only now: what is read again after a crash must find the documents that it was decided with
-        after = [*batch.after, *self._deletions(batch, [family for family in families if family.is_empty])]
-        for row in after:
-            row.write()
-        await self._outputs.back([*after, *self._finished(batch)])
+        await self._forget(batch, [family for family in families if family.is_empty])
         self.applied.set()
 
     def _follow(self, offset: int) -> None:
@@ -159,7 +146,7 @@ class Partition:
         # what is read again after a seek comes once more, from further back
         self._next = offset + 1
 
-    def _take(self, batch: _Batch, record: Record) -> None:
+    def _take(self, batch: Batch, record: Record) -> None:
         try:
             message = Inbox.of(self._codec.decode("inbox", record.value))
         except (DecodeError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -171,7 +158,7 @@ class Partition:
             log.exception("a message could not be applied", partition=self.number, offset=record.offset)
             self._bury(batch, record, f"not applied: {type(error).__name__}: {error}")
 
-    def _apply(self, batch: _Batch, message: Inbox, at: At) -> None:
+    def _apply(self, batch: Batch, message: Inbox, at: At) -> None:
         match message.body:
             case Tick() as tick:
                 batch.ticked = True
@@ -186,12 +173,13 @@ class Partition:
             case _:
                 self._decide(batch, message, at)
 
-    def _decide(self, batch: _Batch, message: Inbox, at: At) -> None:
+    def _decide(self, batch: Batch, message: Inbox, at: At) -> None:
         family = batch.families.get(message.family) or self._tables.family(self.number, message.family)
         if at.offset <= family.offset:
             # written before a crash, but perhaps not to the changelog: it is written there again
             batch.families[family.id] = family
             batch.touched.add(family.id)
+            batch.drop(self._left_by(batch, at.offset), at.offset)
             self.clock.sync(family)
             return
 
@@ -202,7 +190,7 @@ class Partition:
 
         self._adopt(batch, family, decide(family, message, at, self.clock.policy, document), at)
 
-    def _adopt(self, batch: _Batch, before: Family, decision: Decision, at: At) -> None:
+    def _adopt(self, batch: Batch, before: Family, decision: Decision, at: At) -> None:
         family = decision.family
         # what can't be encoded is an error before anything is taken over
         outputs = list(self._outputs.of(decision, self.number))
@@ -219,26 +207,51 @@ class Partition:
         batch.outputs += outputs
         batch.before += rows
         batch.documents.update(decision.documents)
-        batch.dropped.update({job_id: at.offset for job_id, document in decision.documents.items() if document is None})
+        batch.drop((job_id for job_id, document in decision.documents.items() if document is None), at.offset)
         batch.families[family.id] = family
         batch.touched.add(family.id)
         self.clock.sync(family)
 
-    def _deletions(self, batch: _Batch, empty: list[Family]) -> list[Row]:
-        """Return the rows that delete what was forgotten, in the order in which they are to be written.
+    def _left_by(self, batch: Batch, offset: int) -> list[str]:
+        """Return the documents that a message that is read again deletes, and that are still there.
+
+        One that was made anew since includes more than that message.
+        """
+        return [
+            job_id
+            for job_id in self._deletions.get(offset, ())
+            if job_id not in batch.documents and -1 <= self._tables.document_offset(self.number, job_id) <= offset
+        ]
+
+    async def _forget(self, batch: Batch, empty: list[Family]) -> None:
+        """Delete what the batch forgets, now that the families are in the changelog, and what comes after those.
+
+        What is read again after a crash in between must find the documents that it was decided with, so they go last.
+        """
+        gone = [*batch.after, *self._forgotten(empty)]
+        for row in gone:
+            row.write()
+        await self._outputs.back(gone)
+        documents = [
+            self._tables.document_row(self.number, job_id, None, offset)
+            for offset, job_ids in batch.deleted.items()
+            for job_id in job_ids
+        ]
+        await self._outputs.back([*documents, *self._finished(batch)])
+        # a deletion that the local store alone had would be looked for there, and not be found
+        for row in documents:
+            row.write()
+
+    def _forgotten(self, empty: list[Family]) -> list[Row]:
+        """Return the rows that delete families, in the order in which they are to be written.
 
         A family that is empty and never had a row needs none; one that is read again as gone gets its tombstone again.
         """
         known = self._tables.forgotten(self.number)
         gone = [one for one in empty if one.offset <= known or self._tables.has_family(self.number, one.id)]
-        documents = [
-            self._tables.document_row(self.number, job_id, None, offset)
-            for job_id, offset in batch.dropped.items()
-            if batch.documents[job_id] is None
-        ]
-        return [*documents, *self._tables.forgotten_rows(self.number, gone)]
+        return self._tables.forgotten_rows(self.number, gone)
 
-    def _finished(self, batch: _Batch) -> list[Row]:
+    def _finished(self, batch: Batch) -> list[Row]:
         """Take families without unfinished jobs out of the index, after their state is safe; many at a time.
 
         The index may hold too much: that costs the next owner a look at each, nothing else.
@@ -259,7 +272,7 @@ class Partition:
             self._idle.discard(name)
         return rows
 
-    def _set_policy(self, batch: _Batch, message: PolicySet, at: At) -> None:
+    def _set_policy(self, batch: Batch, message: PolicySet, at: At) -> None:
         try:
             self.clock.follow(Policy.of(message.policy))
         except (ValueError, TypeError, AttributeError) as error:
@@ -268,6 +281,6 @@ class Partition:
         # after the families: what came before the policy in this batch must not be decided again by it
         batch.after.append(self._tables.policy_row(self.number, message.inbox_id, self.clock.policy, at.offset))
 
-    def _bury(self, batch: _Batch, record: Record, reason: str) -> None:
+    def _bury(self, batch: Batch, record: Record, reason: str) -> None:
         topic = self._outputs.inbox_name
         batch.outputs.append(self._outputs.dead(topic, self.number, record.offset, record.key, record.value, reason))

@@ -4,6 +4,8 @@ Every value begins with the inbox offset that it includes, and a tombstone has i
 row that which includes more counts, in whatever order they came (design §4).
 """
 
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -16,9 +18,10 @@ OFFSET_BYTES = 8
 OFFSET_HEADER = "offset"
 
 #: Keys in the table of families that are no family's; no family id looks like them. A partition's policy and inbox,
-#: up to where families without a row are gone and not new, and what the tables stand on.
-POLICY_KEY, FORGOTTEN_KEY, BACKING_KEY = b"!policy", b"!forgotten", b"!tables"
-OWN_KEYS = (POLICY_KEY, FORGOTTEN_KEY, BACKING_KEY)
+#: up to where families without a row are gone and not new, what the tables stand on, and which documents
+#: the messages of the last batch that deleted any delete.
+POLICY_KEY, FORGOTTEN_KEY, BACKING_KEY, DELETIONS_KEY = b"!policy", b"!forgotten", b"!tables", b"!deletions"
+OWN_KEYS = (POLICY_KEY, FORGOTTEN_KEY, BACKING_KEY, DELETIONS_KEY)
 
 
 def pack(offset: int, body: bytes) -> bytes:
@@ -63,6 +66,20 @@ def policy_in(value: bytes) -> tuple[str, Policy]:
     """Return the inbox's topic id and the policy; raises ValueError or TypeError for anything else."""
     inbox_id, policy = orjson.loads(body_of(value))
     return inbox_id, Policy.of(policy)
+
+
+def deletions_value(deleted: Mapping[int, Sequence[str]], offset: int) -> bytes:
+    """Return the value that says which documents messages delete: job ids by inbox offset.
+
+    Compressed, so that it fits a record: what two batches of 100 messages delete at most, of each message the 257
+    documents that a family has.
+    """
+    return pack(offset, zlib.compress(orjson.dumps(deleted, option=orjson.OPT_NON_STR_KEYS)))
+
+
+def deletions_in(value: bytes) -> dict[int, list[str]]:
+    """Return what the value says."""
+    return {int(message): job_ids for message, job_ids in orjson.loads(zlib.decompress(body_of(value))).items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The ledger's tables: families, documents, and the index of families with unfinished jobs (design §4)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,12 +9,15 @@ import faust
 from agents.orchestrator.merging_table import MergingTable
 from agents.orchestrator.row import (
     BACKING_KEY,
+    DELETIONS_KEY,
     FORGOTTEN_KEY,
     OFFSET_HEADER,
     OWN_KEYS,
     POLICY_KEY,
     Backing,
     body_of,
+    deletions_in,
+    deletions_value,
     offset_of,
     pack,
     policy_in,
@@ -91,6 +94,18 @@ class LedgerTables:
         value = self._documents.get_row(partition, job_id.encode())
         return None if value is None else Document.load(body_of(value))
 
+    def document_offset(self, partition: int, job_id: str) -> int:
+        """Return the inbox offset that a job's document includes, below any where there is none."""
+        return offset_of(self._documents.get_row(partition, job_id.encode()))
+
+    def deletions(self, partition: int) -> dict[int, list[str]]:
+        """Return the job ids of the documents that messages delete, by their inbox offsets.
+
+        All messages whose deletions may not be in the changelog yet are among them.
+        """
+        value = self._families.get_row(partition, DELETIONS_KEY)
+        return {} if value is None else deletions_in(value)
+
     def active(self, partition: int) -> Iterator[str]:
         """Yield the ids of a superset of the families with unfinished jobs."""
         for key, _ in self._active.rows(partition):
@@ -132,6 +147,19 @@ class LedgerTables:
         """Return the row of a new document, or the deletion of an old one."""
         value = None if document is None else pack(offset, document.dump())
         return self._row(self._documents, "documents", partition, job_id.encode(), offset, value)
+
+    def deletions_row(self, partition: int, deleted: Mapping[int, Sequence[str]], offset: int) -> Row:
+        """Return the row that says which documents the messages of a batch delete, which ends at `offset`.
+
+        To be written before the batch's families. What it said of messages beyond that batch stays in it: a longer one
+        was broken off, which may have written families that include those.
+        """
+        known = self._families.get_row(partition, DELETIONS_KEY)
+        if known is not None and offset_of(known) > offset:
+            beyond = {message: job_ids for message, job_ids in deletions_in(known).items() if message > offset}
+            deleted, offset = {**deleted, **beyond}, offset_of(known)
+        value = deletions_value(deleted, offset)
+        return self._row(self._families, "families", partition, DELETIONS_KEY, offset, value)
 
     def active_row(self, partition: int, family: str, offset: int, *, active: bool) -> Row:
         """Return the row that enters a family into the index of unfinished ones, or takes it out."""

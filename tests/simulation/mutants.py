@@ -10,9 +10,11 @@ from unittest.mock import patch
 
 from agents.changelog_reader import Change
 from agents.orchestrator import merging_table
+from agents.orchestrator.batch import Batch
 from agents.orchestrator.merging_table import MergingTable
 from agents.orchestrator.outputs import Outputs
-from agents.orchestrator.partition import Partition, _Batch
+from agents.orchestrator.partition import Partition
+from agents.orchestrator.tables import LedgerTables
 from pipeline.holding.memory import Remembered
 from pipeline.ledger import control, leases, reports, timers
 from pipeline.ledger.case import Case
@@ -113,7 +115,7 @@ def _renewing_for_anybody(self: Clock, heartbeat: Any) -> list[Command]:
 
 
 async def _state_first(self: Partition, records: Any) -> None:
-    batch = _Batch()
+    batch = Batch()
     for record in records:
         self._take(batch, record)
     for row in batch.before:
@@ -125,10 +127,7 @@ async def _state_first(self: Partition, records: Any) -> None:
         row.write()
     await self._outputs.back(rows)
     await self._outputs.publish(batch.outputs, self.number)
-    after = [*batch.after, *self._deletions(batch, [family for family in families if family.is_empty])]
-    for row in after:
-        row.write()
-    await self._outputs.back([*after, *self._finished(batch)])
+    await self._forget(batch, [family for family in families if family.is_empty])
     self.applied.set()
 
 
@@ -144,7 +143,7 @@ async def _publishing_without_waiting(self: Outputs, outputs: Any, partition: in
     await asyncio.sleep(0)
 
 
-def _deciding_at_the_tick(self: Partition, batch: _Batch, message: Inbox, at: Any) -> None:
+def _deciding_at_the_tick(self: Partition, batch: Batch, message: Inbox, at: Any) -> None:
     if not isinstance(message.body, Tick):
         _partition_apply(self, batch, message, at)
         return
@@ -153,12 +152,12 @@ def _deciding_at_the_tick(self: Partition, batch: _Batch, message: Inbox, at: An
         self._decide(batch, Inbox(due.job_id.partition("-")[0], due), at)
 
 
-def _keeping_the_last_outputs(self: Partition, batch: _Batch, before: Any, decision: Any, at: Any) -> None:
+def _keeping_the_last_outputs(self: Partition, batch: Batch, before: Any, decision: Any, at: Any) -> None:
     batch.outputs = [one for one in batch.outputs if one.family != decision.family.id]
     _adopt(self, batch, before, decision, at)
 
 
-def _entering_the_index_once(self: Partition, batch: _Batch, before: Family, decision: Any, at: Any) -> None:
+def _entering_the_index_once(self: Partition, batch: Batch, before: Family, decision: Any, at: Any) -> None:
     # as if the family had been active before: no row for a new beginning
     _adopt(self, batch, before if before.jobs else replace(before, jobs={"as": Job("", "q", 0, 0, 0)}), decision, at)
 
@@ -188,7 +187,7 @@ _revoke, _take_over = control._revoke, MergingTable.take_over
 
 MUTANTS = (
     Mutant("fence not compared", "a report counts for whoever holds the job now (design §4)",
-           lambda: [patch.object(deciding, "reported", _unfenced)], seed=84),
+           lambda: [patch.object(deciding, "reported", _unfenced)], seed=125),
     Mutant("dedup ignores a retry that is pending", "of a job in back-off a duplicate runs",
            lambda: [patch.object(Job, "blocks", property(lambda self: self.status in BLOCKING))], seed=8),
     Mutant("terminal is not absorbing", "a final report that is repeated ends its job again",
@@ -240,6 +239,8 @@ MUTANTS = (
            lambda: [patch.object(MergingTable, "set_back", lambda self, partition: {})], seed=14),
     Mutant("recovery goes past rows that were set back", "who crashes before they are written again forgets them",
            lambda: [patch.object(MergingTable, "take_over", _going_past_what_is_set_back)], seed=14),
+    Mutant("deletions are not said before they are made", "after a crash documents stay that the log deletes",
+           lambda: [patch.object(LedgerTables, "deletions", lambda self, partition: {})], seed=14),
     Mutant("refused claims keep their credit", "slots are lost, and jobs wait for ever",
            lambda: [patch.object(Account, "refuse", lambda self, key: None)], seed=4),
 )  # fmt: skip

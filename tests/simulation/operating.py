@@ -1,13 +1,15 @@
 """What can be done to a world: submissions, requests, and every kind of trouble (`plan` says how often)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from agents.orchestrator.row import DELETIONS_KEY
 from pipeline.messages.control import ControlRequest
 from tests.simulation.bus import Entry
 from tests.simulation.gate import jobs_of
+from tests.simulation.owner import Owner
 from tests.simulation.plan import Operation
 from tests.simulation.timeline import Actor
 
@@ -118,6 +120,20 @@ class Operations:
         """Have each orchestrator die once that reads of a row that was set back."""
         for owner in self.owners:
             owner.dies_finding = True
+
+    def op_crash_forgetting(self: "World", loses_disk: bool) -> None:
+        """Have each orchestrator die between a batch's families and the documents that it deletes."""
+        for owner in self.owners:
+
+            def die(owner: Owner = owner) -> None:
+                owner.crash()
+                if loses_disk:
+                    owner.disk.wipe()
+
+            def deletes(owner: Owner = owner, die: Callable[[], None] = die) -> None:
+                owner.waits_for, owner.befalls = "families", die
+
+            owner.waits_for, owner.befalls = DELETIONS_KEY.decode(), deletes
 
     def op_lose_power(self: "World", which: int) -> None:
         self.owners[which].lose_power()

@@ -57,7 +57,7 @@ class Owner(Actor):
         #: changelog records until it stands still with them in hand, and for how long
         self.stall, self.stall_ms = -1, 0
         self.stalls = lambda: None
-        #: the kind of topic of which it hears a delivery, and what befalls it then
+        #: the kind of topic, or the key, of which it hears a delivery, and what befalls it then
         self.waits_for = ""
         self.befalls: Callable[[], None] = lambda: None
         #: it dies as soon as it has read that an older owner set a row back, before it can write that again
@@ -94,7 +94,8 @@ class Owner(Actor):
                 outer._effect()
                 if topic.name.endswith("-changelog"):
                     outer._stand_still()
-                outer.producer.produce(topic, key, value, partition, outer._met(topic.name, delivered), headers)
+                heard = outer._met(f"{topic.name} {key!r}", delivered)
+                outer.producer.produce(topic, key, value, partition, heard, headers)
 
         self.outputs = Outputs(Counting(), self._codec, self.topology, self._key)  # type: ignore[arg-type]
         self.locks = [asyncio.Lock() for _ in range(self.topology.inbox_partitions)]
@@ -273,13 +274,13 @@ class Owner(Actor):
             if self.stall < 0:
                 self.stalls()
 
-    def _met(self, topic: str, delivered: Callable[[Outcome], None]) -> Callable[[Outcome], None]:
+    def _met(self, named: str, delivered: Callable[[Outcome], None]) -> Callable[[Outcome], None]:
         """Have what it waits for befall it as soon as it could hear of this delivery, but before it does."""
 
         life = self.life
 
         def heard(outcome: Outcome) -> None:
-            if self.waits_for and self.waits_for in topic:
+            if self.waits_for and self.waits_for in named:
                 self.waits_for = ""
                 self.befalls()
             self.do(life, lambda: delivered(outcome))

@@ -35,6 +35,8 @@ class Reference:
     families: dict[str, Family] = field(default_factory=dict)
     documents: dict[str, Document] = field(default_factory=dict)
     every_document: dict[str, Document] = field(default_factory=dict)
+    #: by job: each offset at which its document was made or deleted, ascending, and whether it is there since
+    kept: dict[str, list[tuple[int, bool]]] = field(default_factory=lambda: defaultdict(list))
     log: list[Folded] = field(default_factory=list)
     #: by family: each offset that concerned it, ascending, and the state since
     history: dict[str, list[tuple[int, Family]]] = field(default_factory=lambda: defaultdict(list))
@@ -62,6 +64,7 @@ class Reference:
         folded.after, folded.decision = after, decision
         self.oracle.transition(self, before, message, at, decision)
         for job_id, document in decision.documents.items():
+            self.kept[job_id].append((at.offset, document is not None))
             if document is None:
                 self.documents.pop(job_id, None)
             else:
@@ -81,6 +84,10 @@ class Reference:
             if known < offset:
                 break
         return None
+
+    def keeps(self, job_id: str, offset: int) -> bool:
+        """Say whether there is a document of the job once all up to this offset is applied."""
+        return next((kept for known, kept in reversed(self.kept.get(job_id, ())) if known <= offset), False)
 
     def as_of(self, family: str, offset: int) -> Family | None:
         """Return the state that includes everything up to this offset."""

@@ -97,6 +97,10 @@ class Watch:
         for command in folded.decision.commands:
             if (command.kind, command.holder, command.job_id, command.attempt) not in self.commands:
                 raise ViolationError(f"{where} before its command was published: {command}")
+        for job_id, document in folded.decision.documents.items():
+            have = self.merged["documents", partition].offsets.get(job_id.encode(), -3)
+            if document is None and have < offset:
+                raise ViolationError(f"{where} before the document of {job_id} was deleted (it includes {have})")
         self._is_stored(folded.after, partition, offset, where)
 
     def _is_stored(self, family: Family, partition: int, offset: int, where: str) -> None:
@@ -201,6 +205,8 @@ class Watch:
             known = reference.every_document.get(name)
             if known is None or Document.load(body_of(entry.value)) != known:
                 raise ViolationError(f"a document that the log does not give: {name}")
+        elif table == "documents" and reference.keeps(name, offset):
+            raise ViolationError(f"a document was deleted that the log keeps: {name} at {partition}/{offset}")
 
     def _dead(self, _: int, entry: Entry) -> None:
         raise ViolationError(f"a record was buried: {dict(entry.headers)}")

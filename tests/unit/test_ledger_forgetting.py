@@ -1,19 +1,25 @@
 """What the ledger forgets, when, and that what is read again afterwards stays forgotten (decision 007)."""
 
+import secrets
 from pathlib import Path
 
 import pytest
+from confluent_kafka import KafkaError
 
+from agents.bus import DeliveryError
+from agents.changelog_reader import Change
+from agents.orchestrator.row import DELETIONS_KEY, deletions_in, deletions_value, includes
 from agents.orchestrator.sweep import LOOKED_AT, MAX_DUE, Sweep
-from pipeline.identity import family_of_hash, family_of_job, job_id
+from pipeline.identity import FAMILY_LENGTH, family_of_hash, family_of_job, job_id
 from pipeline.ledger.decision import At
 from pipeline.ledger.policy import Policy
 from pipeline.ledger.state import MAX_STUBS, Family, Stub
 from pipeline.messages.inbox import Claim, Control, Due, NewJob, PolicySet, Report, Source, Submitted
 from pipeline.messages.needs import Needs
 from pipeline.statuses import Status
+from pipeline.topology import RECORD_LIMIT, TABLES, Topic
 from tests.unit.ledger_support import HOLDER, Ledger
-from tests.unit.partition_support import START, Owner
+from tests.unit.partition_support import START, Owner, changelog, tables
 
 HOUR = 3_600_000
 POLICY = Policy(window_ms=80 * HOUR, document_ms=20 * HOUR)
@@ -229,3 +235,101 @@ def test_a_partition_at_rest_needs_no_ticks_until_something_can_be_forgotten(own
     assert not owner.partition.needs_ticks(owner.now)
     assert not owner.partition.needs_ticks(START + POLICY.document_ms - 100)
     assert owner.partition.needs_ticks(START + POLICY.document_ms + 100)
+
+
+# a crash between a family's row and what is deleted with it
+
+
+def _die_at(owner: Owner, table: str, deletes: bool) -> None:
+    """Have the owner end where it deletes a row of this table, or writes one."""
+    topic = f"jobstream-orchestrator-{table}-changelog"
+
+    def refuse(to: Topic, value: bytes | None) -> int | None:
+        return KafkaError._MSG_TIMED_OUT if to.name == topic and (value is None) is deletes else None
+
+    owner.publisher.refuses = refuse
+
+
+def _next_life(owner: Owner, folder: Path, store: str | None) -> None:
+    """Begin another life: over the tables as they are, or with a fresh store that has read the changelogs."""
+    owner.publisher.refuses = lambda to, value: None
+    if store is not None:
+        owner.tables = tables(folder / "fresh", store)
+        for name in TABLES:
+            log = owner.publisher.records.get(changelog(name).topic, [])
+            changes = [Change(offset, key, value, headers) for offset, (key, value, headers) in enumerate(log)]
+            getattr(owner.tables, f"_{name}").take_over(changelog(name), changes)
+    owner.recover()
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("expires", ["document", "family"])
+def test_who_reads_again_what_deleted_a_document_deletes_it_though_the_family_has_its_row_already(
+    tmp_path: Path, owner: Owner, request: pytest.FixtureRequest, expires: str, fresh: bool
+) -> None:
+    store = request.node.callspec.params["owner"]
+    job = owner.submit("h")
+    owner.finish(job, "failed", error="e")
+    family = family_of_job(job)
+    if expires == "document":
+        due = owner.append(family, Due("forget", job, 0, 0), POLICY.document_ms)
+    else:
+        due = owner.append(family, Due("forget", family, 0, 0), POLICY.window_ms)
+    _die_at(owner, "documents", deletes=True)
+    with pytest.raises(DeliveryError):
+        owner.apply([due])
+    _next_life(owner, tmp_path, store if fresh else None)
+    assert owner.rows()[1] == [job]
+    # in one batch: what follows must be decided without the document, as it was in the log
+    said = len(owner.facts())
+    owner.apply([due, owner.append(family, Control("retry", job, "me", "", "{}"))])
+    assert owner.rows() == ([family] if expires == "document" else [], [])
+    assert [fact.status for fact in owner.facts()[said:]] == ["control-refused"] * (expires == "document")
+    _next_life(owner, tmp_path / "again", store)
+    assert owner.rows()[1] == []
+
+
+def test_a_document_that_was_made_anew_since_is_not_deleted_by_what_is_read_again(tmp_path: Path, owner: Owner) -> None:
+    job = owner.submit("h")
+    owner.finish(job)
+    due = owner.append(family_of_job(job), Due("forget", family_of_job(job), 0, 0), POLICY.window_ms)
+    owner.apply([due])
+    assert owner.rows() == ([], [])
+    assert owner.submit("h") == job
+    owner.recover()
+    said = len(owner.publisher.records[changelog("documents").topic])
+    owner.apply(owner.log[due.offset :])
+    assert owner.rows() == ([family_of_job(job)], [job])
+    # nor does anybody read of that in the changelog
+    assert len(owner.publisher.records[changelog("documents").topic]) == said
+
+
+def test_a_shorter_batch_that_is_read_again_takes_nothing_from_what_was_said_of_a_longer_one(
+    tmp_path: Path, owner: Owner
+) -> None:
+    jobs = [owner.submit(f"h{n}") for n in range(3)]
+    for job in jobs:
+        owner.finish(job)
+    records = [owner.append(family_of_job(job), Due("forget", job, 0, 0), POLICY.document_ms) for job in jobs]
+    _die_at(owner, "documents", deletes=True)
+    with pytest.raises(DeliveryError):
+        owner.apply(records)
+    for record in records:
+        _next_life(owner, tmp_path, None)
+        owner.apply([record])
+    assert owner.rows()[1] == []
+    # of what compaction leaves, too
+    said = [includes(value, headers) for key, value, headers in owner.publisher.records[changelog("families").topic]
+            if key == DELETIONS_KEY]  # fmt: skip
+    assert said == sorted(said)
+
+
+def test_what_the_deletions_of_two_largest_batches_say_fits_a_record() -> None:
+    families = {n: secrets.token_hex(FAMILY_LENGTH // 2) for n in range(2 * 100)}
+    deleted = {
+        (1 << 40) + n: [f"{family}-{secrets.token_hex(6)}" for _ in range(MAX_STUBS + 1)]
+        for n, family in families.items()
+    }
+    value = deletions_value(deleted, 1 << 40)
+    assert len(value) < RECORD_LIMIT - 1024
+    assert deletions_in(value) == deleted
