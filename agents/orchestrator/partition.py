@@ -18,7 +18,7 @@ from pipeline.ledger.decision import At, Decision
 from pipeline.ledger.document import Document
 from pipeline.ledger.policy import Policy
 from pipeline.ledger.state import Family
-from pipeline.messages.inbox import Heartbeat, Inbox, PolicySet, Tick
+from pipeline.messages.inbox import Due, Heartbeat, Inbox, PolicySet, Tick
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -162,14 +162,18 @@ class Partition:
         match message.body:
             case Tick() as tick:
                 batch.ticked = True
-                due = self.clock.tick(tick, at)
+                found = self.clock.tick(tick, at)
                 if self.clock.last_tick == at.offset:
-                    due += self._sweep.step(at, self.clock.policy)
-                batch.outputs += [self._outputs.due(one, self.number) for one in due]
+                    found += self._sweep.tick(at, self.clock.policy)
+                batch.outputs += [self._outputs.due(one, self.number) for one in found]
             case Heartbeat() as heartbeat:
                 batch.outputs += [self._outputs.command(stop, "") for stop in self.clock.heartbeat(heartbeat)]
             case PolicySet() as policy:
                 self._set_policy(batch, policy, at)
+            case Due() as due:
+                following = self._sweep.came_back(due, at.timestamp, self.clock.policy)
+                batch.outputs += [self._outputs.due(one, self.number) for one in following]
+                self._decide(batch, message, at)
             case _:
                 self._decide(batch, message, at)
 

@@ -16,10 +16,13 @@ from pipeline.messages.inbox import Due
 
 log = structlog.stdlib.get_logger(__name__)
 
-#: Rows that are looked at in a tick: some ms of them.
+#: Rows that are looked at in one go: some ms of them.
 LOOKED_AT = 1000
-#: Messages that a tick makes of them at most, so that much that ended together makes no burst.
-MAX_DUE = 400
+#: Messages that are made of them at a time; the next rows are looked at when these have come back. So a job waits
+#: behind no more than these, however much ended together.
+STEP = 20
+#: Rows that are looked at for a tick, where much falls due: the pace at which a past of years would go.
+A_TICK = 3000
 #: ms between two rounds, at least; where the windows are short, an eighth of the shortest, but not below the second.
 _REST, _REST_MIN = 3_600_000, 1000
 
@@ -42,29 +45,44 @@ class Sweep:
         self._begun: int | None = None
         self._soonest: int | None = None
         self._family: Family | None = None
+        #: The tick that rows are looked at for, how many more may be, and how many of its messages are under way.
+        self._tick, self._left, self._under_way = -1, 0, 0
 
     def is_due(self, now: int) -> bool:
         """Say whether there is something to look at (`now` in ms), for which ticks are needed."""
         return now >= self._next
 
-    def step(self, at: At, policy: Policy) -> list[Due]:
+    def tick(self, at: At, policy: Policy) -> list[Due]:
         """Look at the next rows by the time of a tick; return what falls due."""
-        if not self.is_due(at.timestamp):
+        self._tick, self._left = at.offset, A_TICK
+        return self._step(at.timestamp, policy)
+
+    def came_back(self, due: Due, now: int, policy: Policy) -> list[Due]:
+        """Hear of a message of the log by its time (ms); return what falls due next, once all of a step have come.
+
+        A tick's rows are not lost with such a message: the next tick goes on where this one stood.
+        """
+        if due.kind != FORGET or due.tick != self._tick or not self._under_way:
             return []
+        self._under_way -= 1
+        return [] if self._under_way else self._step(now, policy)
+
+    def _step(self, now: int, policy: Policy) -> list[Due]:
         found: list[Due] = []
-        left = LOOKED_AT
         self._family = None
-        while left > 0 and len(found) < MAX_DUE:
-            self._begun = at.timestamp if self._begun is None else self._begun
+        looks = min(self._left, LOOKED_AT)
+        while self.is_due(now) and looks > 0 and len(found) < STEP:
+            self._begun = now if self._begun is None else self._begun
             walk = self._tables.documents_after if self._in_documents else self._tables.families_after
-            names = walk(self._number, self._behind, min(left, MAX_DUE - len(found)))
+            names = walk(self._number, self._behind, min(looks, STEP - len(found)))
             if not names:
-                if self._ends_round(at.timestamp, policy):
-                    break
+                self._ends_round(now, policy)
                 continue
-            left -= len(names)
-            found += [Due(FORGET, name, 0, at.offset) for name in names if self._is_over(name, at.timestamp, policy)]
+            looks -= len(names)
+            self._left -= len(names)
+            found += [Due(FORGET, name, 0, self._tick) for name in names if self._is_over(name, now, policy)]
             self._behind = names[-1]
+        self._under_way = len(found)
         if found:
             here("ledger.swept")
         return found
@@ -89,20 +107,19 @@ class Sweep:
             self._family = self._tables.family(self._number, wanted)
         return self._family
 
-    def _ends_round(self, now: int, policy: Policy) -> bool:
-        """Go on with the documents, or end the round and rest until something can be due; say whether it ended."""
+    def _ends_round(self, now: int, policy: Policy) -> None:
+        """Go on with the documents, or end the round and rest until something can be due."""
         self._behind = ""
         self._in_documents = not self._in_documents
         if self._in_documents:
-            return False
+            return
         if not self._whole:
             # the first round began somewhere
             self._whole = True
-            return False
+            return
         shortest = min(policy.document_ms, policy.window_ms)
         begun = now if self._begun is None else self._begun
         # what ended after it was looked at is due no sooner than a window from the round's beginning
         soonest = begun + shortest if self._soonest is None else min(self._soonest, begun + shortest)
         self._next = max(soonest, now + max(_REST_MIN, min(_REST, shortest // 8)))
         self._begun = self._soonest = None
-        return True

@@ -96,14 +96,15 @@ class Owner:
         self.apply([self.append(family, body, step, **fields)])
 
     def tick(self, step: int) -> None:
-        """Let time pass by a tick, and apply what comes back of it."""
-        before = len(self.publisher.records.get(TOPOLOGY.inbox.name, []))
+        """Let time pass by a tick, and apply what comes back of it, and of that."""
+        seen = len(self.publisher.records.get(TOPOLOGY.inbox.name, []))
         self.send("", Tick(self.partition.clock.last_tick, False, "o"), step)
-        back = self.publisher.records.get(TOPOLOGY.inbox.name, [])[before:]
-        for _, value, _ in back:
-            self.now += 10
-            self.log.append(Record(len(self.log), self.now, b"", value or b""))
-        self.apply(self.log[len(self.log) - len(back) :])
+        while back := self.publisher.records.get(TOPOLOGY.inbox.name, [])[seen:]:
+            seen += len(back)
+            for _, value, _ in back:
+                self.now += 10
+                self.log.append(Record(len(self.log), self.now, b"", value or b""))
+            self.apply(self.log[len(self.log) - len(back) :])
 
     def submit(self, hash_: str, submission: str = "s1", step: int = 10) -> str:
         family = family_of_hash(hash_)

@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError
 from agents.bus import DeliveryError
 from agents.changelog_reader import Change
 from agents.orchestrator.row import DELETIONS_KEY, deletions_in, deletions_value, includes
-from agents.orchestrator.sweep import LOOKED_AT, MAX_DUE, Sweep
+from agents.orchestrator.sweep import A_TICK, LOOKED_AT, STEP, Sweep
 from pipeline.identity import FAMILY_LENGTH, family_of_hash, family_of_job, job_id
 from pipeline.ledger.decision import At
 from pipeline.ledger.policy import Policy
@@ -208,23 +208,64 @@ def _stubs(owner: Owner, count: int) -> None:
         owner.tables.family_row(0, Family(f"{number:020x}", 1, done={f"{number:020x}-1": stub})).write()
 
 
-def test_a_tick_looks_at_a_bounded_number_of_rows_and_makes_a_bounded_number_of_messages(owner: Owner) -> None:
-    _stubs(owner, 2 * LOOKED_AT)
+def _found(sweep: Sweep, offset: int, now: int) -> list[list[Due]]:
+    """Return the messages that a tick makes, step by step, each of which comes back."""
+    steps = [sweep.tick(At(0, offset, now), POLICY)]
+    while steps[-1]:
+        (*others, last) = steps[-1]
+        assert [found for due in others for found in sweep.came_back(due, now, POLICY)] == []
+        steps.append(sweep.came_back(last, now, POLICY))
+    return steps[:-1]
+
+
+def test_a_tick_looks_at_a_bounded_number_of_rows_and_little_of_what_it_finds_is_under_way_at_a_time(
+    owner: Owner,
+) -> None:
+    _stubs(owner, 2 * A_TICK)
+    every = {f"{number:020x}" for number in range(2 * A_TICK)}
     sweep = Sweep(0, owner.tables)
     late = START + 2 * POLICY.window_ms
     looked = []
     inner = owner.tables.family
     owner.tables.family = lambda *names: looked.append(names) or inner(*names)  # type: ignore[method-assign]
-    counts = []
     for number in range(40):
         before = len(looked)
-        counts.append(len(sweep.step(At(0, number, START), POLICY)))
+        assert _found(sweep, number, START) == []
         assert len(looked) - before <= LOOKED_AT
-    assert sum(counts) == 0
-    assert {name for _, name in looked} == {f"{number:020x}" for number in range(2 * LOOKED_AT)}
-    found = [due.job_id for number in range(40) for due in sweep.step(At(0, number, late), POLICY)]
-    assert set(found) == {f"{number:020x}" for number in range(2 * LOOKED_AT)}
-    assert max(len(Sweep(0, owner.tables).step(At(0, 0, late), POLICY)) for _ in range(5)) <= MAX_DUE
+    assert {name for _, name in looked} == every
+    ticks = [_found(sweep, number, late) for number in range(100, 140)]
+    assert {due.job_id for steps in ticks for step in steps for due in step} == every
+    assert {len(step) for steps in ticks for step in steps} == {STEP}
+    assert max(sum(map(len, steps)) for steps in ticks) == A_TICK
+
+
+def test_what_is_under_way_when_the_next_tick_comes_makes_no_second_chain(owner: Owner) -> None:
+    _stubs(owner, 8 * STEP)
+    sweep = Sweep(0, owner.tables)
+    late = START + 2 * POLICY.window_ms
+    sweep.tick(At(0, 0, late), POLICY)
+    lost = [due for step in (1, 2, 3) for due in sweep.tick(At(0, step, late), POLICY)]
+    (*first, last) = lost[-STEP:]
+    assert [sweep.came_back(due, late, POLICY) for due in [*lost[:-STEP], *first]] == [[]] * (3 * STEP - 1)
+    assert len(sweep.came_back(last, late, POLICY)) == STEP
+
+
+def test_of_messages_of_another_owner_or_for_something_else_nothing_follows(owner: Owner) -> None:
+    _stubs(owner, 4 * STEP)
+    sweep = Sweep(0, owner.tables)
+    late = START + 2 * POLICY.window_ms
+    sweep.tick(At(0, 7, late), POLICY)
+    strange = [Due("forget", "f", 0, 6), Due("lease", "f-1", 1, 7)] * STEP
+    assert [found for due in strange for found in sweep.came_back(due, late, POLICY)] == []
+
+
+def test_all_that_is_over_goes_within_a_tick_or_two_however_small_the_steps(owner: Owner) -> None:
+    jobs = [owner.submit(f"h{number}") for number in range(3 * STEP)]
+    for job in jobs:
+        owner.finish(job)
+    owner.tick(2 * POLICY.window_ms)
+    owner.tick(10)
+    assert owner.rows() == ([], [])
 
 
 def test_a_partition_at_rest_needs_no_ticks_until_something_can_be_forgotten(owner: Owner) -> None:
