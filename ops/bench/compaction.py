@@ -1,21 +1,17 @@
 """What the changelogs take before and after the broker has compacted them."""
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from faust.types import TP
-
 from agents.admin import apply
-from agents.changelog_reader import Change, ChangelogReader
 from ops.bench.altering import alter
+from ops.bench.changelogs import Changelogs
 from ops.bench.errors import BenchError
 from ops.bench.installation import say
 from ops.bench.orchestrators import Orchestrator, size_of
 from ops.bench.probing import Prober
 from pipeline.settings import Settings
-from pipeline.topology import TABLES
 
 #: The lags that an operator waits hours for, in seconds; the cleaner looks every 15 s.
 _SOON = {
@@ -49,15 +45,15 @@ def compact(settings: Settings, write: Callable[[], object]) -> None:
     topics = [topic.name for topic in settings.topology.changelogs()]
     alter(settings, dict.fromkeys(topics, _SOON))
     deadline = time.monotonic() + _PATIENCE
-    size, same = _bytes(settings), 0
+    least, same = size(settings), 0
     while same < 6:
         time.sleep(_LOOK)
         write()
-        now = _bytes(settings)
-        same = same + 1 if now > 0.98 * size else 0
-        if now <= 0.98 * size:
+        now = size(settings)
+        same = same + 1 if now > 0.98 * least else 0
+        if now <= 0.98 * least:
             say(f"changelogs: {now >> 20} MiB")
-        size = min(size, now)
+        least = min(least, now)
         if time.monotonic() > deadline:
             raise BenchError(f"the changelogs still shrank after {_PATIENCE:.0f} s")
     apply(settings)
@@ -65,23 +61,13 @@ def compact(settings: Settings, write: Callable[[], object]) -> None:
 
 def state(settings: Settings) -> dict[str, Any]:
     """Return what the changelogs take, and by table how many records they hold and how many rows these leave."""
-    kinds: Counter[str] = Counter()
-    rows: dict[str, set[bytes]] = {table: set() for table in TABLES}
-
-    def count(tp: TP, changes: list[Change]) -> None:
-        table = tp.topic.split("-")[-2]
-        kinds[table] += len(changes)
-        for change in changes:
-            (rows[table].discard if change.value is None else rows[table].add)(change.key)
-
-    reader = ChangelogReader(settings, count)
-    places = [TP(topic.name, number) for topic in settings.topology.changelogs() for number in range(topic.partitions)]
-    reader.read(reader.bounds(places))
-    left = {table: sum(not key.startswith(b"!") for key in keys) for table, keys in rows.items()}
-    return {"mib": round(_bytes(settings) / 2**20, 1), "records": {name: kinds[name] for name in TABLES}, "rows": left}
+    changelogs = Changelogs(settings)
+    changelogs.look()
+    return {"mib": round(size(settings) / 2**20, 1), "records": changelogs.records, "rows": changelogs.rows}
 
 
-def _bytes(settings: Settings) -> int:
+def size(settings: Settings) -> int:
+    """Return how many bytes the changelogs take."""
     names = {topic.name for topic in settings.topology.changelogs()}
     folders = (settings.home / "kafka").rglob("*-changelog-*")
     ours = [folder for folder in folders if folder.is_dir() and folder.name.rpartition("-")[0] in names]

@@ -15,6 +15,8 @@ from pipeline.messages.needs import Needs
 from pipeline.statuses import Status
 
 _HOLDER = "filled:1:00"
+#: The id of the topics that its messages are said to come from: what is submitted later is none of these records.
+_TOPIC = "filled"
 #: Messages of a life.
 MESSAGES = 4
 
@@ -70,7 +72,10 @@ class Life:
         submission = (self.submission, self.hash, True)
         document = Document.new(self.new, submission, self.time, (self.partition, first))
         stub = Stub(self.submission, Status.COMPLETED, 3, 1, self.time, _HOLDER)
-        sources = {"s" + str(self.partition): self.number, "r" + str(self.partition): 2 * self.number + 1}
+        sources = {
+            source.key: source.offset
+            for source in (self._source("submit", self.number), self._source("reports", 2 * self.number + 1))
+        }
         family = Family(self.family, last, self.hash, sources, {}, {self.job_id: stub})
         return [
             tables.document_row(self.partition, self.job_id, document, first),
@@ -83,7 +88,10 @@ class Life:
         return Report(kind, self.job_id, 1, _HOLDER, result)
 
     def _from(self, topic: str, body: Body, offset: int) -> Inbox:
-        return Inbox(self.family, body, Source(topic, self.partition, offset), self.time)
+        return Inbox(self.family, body, self._source(topic, offset), self.time)
+
+    def _source(self, topic: str, offset: int) -> Source:
+        return Source(topic, self.partition, offset, _TOPIC)
 
 
 def payload_of(number: int) -> dict[str, object]:

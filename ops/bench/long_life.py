@@ -59,7 +59,7 @@ def main(
       two         kill -9 of one of two, which the other stands by for
       compaction  what the changelogs take before and after the broker has compacted them
       upgrade     two orchestrators restarted one after the other, under jobs with short leases
-      expiry      all families fall out of the window: what tables and changelogs then take (hours for a million)
+      expiry      all families fall out of the window, and jobs run meanwhile (a quarter of an hour for a million)
 
     A fail-over ends with the first fact about a job that was submitted after the kill. The last line is JSON.
 

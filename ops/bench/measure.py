@@ -34,6 +34,15 @@ def throughput(settings: Settings, count: int, say: Say) -> dict[str, Any]:
 
 def latency(settings: Settings, count: int, rate: float, say: Say) -> dict[str, Any]:
     """Submit `count` jobs at a steady rate; return percentiles of submit→start and submit→completed in ms."""
+    lives = steadily(settings, count, rate, say)
+    return {
+        "submit_to_start_ms": _spread(lives.latencies(lives.started)),
+        "submit_to_completed_ms": _spread(lives.latencies(lives.completed)),
+    }
+
+
+def steadily(settings: Settings, count: int, rate: float, say: Say) -> Lives:
+    """Submit `count` jobs at a steady rate, and wait until all have completed."""
     tag = f"l{time.time_ns()}"
     with (
         FactReader(settings) as reader,
@@ -48,10 +57,7 @@ def latency(settings: Settings, count: int, rate: float, say: Say) -> dict[str, 
             lives.take(follower, _POLL)
         _until_all_completed(lives, follower, count, say)
         _note_submitted(lives, deliveries)
-    return {
-        "submit_to_start_ms": _spread(lives.latencies(lives.started)),
-        "submit_to_completed_ms": _spread(lives.latencies(lives.completed)),
-    }
+    return lives
 
 
 def burst(settings: Settings, count: int, slots: int, duration: float, window: float, say: Say) -> dict[str, Any]:
