@@ -1,8 +1,9 @@
-"""Places between two side effects at which a process can be made to end: for tests, and off unless asked for.
+"""Places between two side effects at which a process is made to end or stand still: for tests, off unless asked for.
 
 `JOBSTREAM_CRASH_POINT=NAME[:PASS[:ACTION]]` in the environment of one agent: at the PASS-th time (by default the first)
 that this process comes by NAME it sends itself the signal of ACTION: `kill` is SIGKILL (the default), `term` SIGTERM,
-upon which it goes on and is to stop in order. A count decides and nothing else, no time and no chance. It happens once.
+upon which it goes on and is to stop in order, `stop` SIGSTOP, upon which it stands still until somebody sends SIGCONT.
+A count decides and nothing else, no time and no chance. It happens once.
 """
 
 import itertools
@@ -11,7 +12,9 @@ import signal
 from collections.abc import Mapping
 
 VARIABLE = "JOBSTREAM_CRASH_POINT"
+#: How a process can be made to end.
 ACTIONS = {"kill": signal.SIGKILL, "term": signal.SIGTERM}
+_SIGNALS = {**ACTIONS, "stop": signal.SIGSTOP}
 
 #: Every point: what is done when a process comes by it, and what is not. The first part of a name is the agent.
 POINTS: dict[str, str] = {
@@ -74,6 +77,7 @@ POINTS: dict[str, str] = {
     "worker.command-ended": "the command ended, nothing is made of that",
     "worker.publish.begun": "staging is begun, earlier attempts of the job are fenced",
     "worker.publish.staged": "a product is staged, not all is asked for",
+    "worker.permission-due": "the ledger is to be asked whether it may publish, nothing is sent",
     "worker.permission-asked": "the ledger was asked whether it may publish",
     "worker.permitted": "it may publish, nothing is visible",
     "worker.publish.journal": "what will be visible is written down, nothing is",
@@ -113,7 +117,7 @@ class _Armed:
     def passed(self) -> None:
         if next(self._passes) == self._wanted:
             os.write(2, f"crash point {self.name}, pass {self._wanted}: {self._action}\n".encode())
-            os.kill(os.getpid(), ACTIONS[self._action])
+            os.kill(os.getpid(), _SIGNALS[self._action])
 
 
 _armed: _Armed | None = None
@@ -143,6 +147,6 @@ def _parsed(wanted: str) -> _Armed:
     if name not in POINTS:
         known = "\n  ".join(f"{one}: {told}" for one, told in POINTS.items())
         raise UnknownPointError(f"{VARIABLE}={wanted}: no such point; there are\n  {known}")
-    if action not in ACTIONS or not (count or "1").isdecimal() or int(count or "1") < 1:
-        raise UnknownPointError(f"{VARIABLE}={wanted}: NAME[:PASS[:{'|'.join(ACTIONS)}]], a pass is 1 or more")
+    if action not in _SIGNALS or not (count or "1").isdecimal() or int(count or "1") < 1:
+        raise UnknownPointError(f"{VARIABLE}={wanted}: NAME[:PASS[:{'|'.join(_SIGNALS)}]], a pass is 1 or more")
     return _Armed(name, int(count or "1"), action)

@@ -53,6 +53,7 @@ class Permission:
         pause = self._ask_again
         if not await self._after():
             return False
+        here("worker.permission-due")
         while await self._reporter.deliver(
             self._under_way.report(PUBLISH), lambda: self._rack.is_ours(self._under_way)
         ):

@@ -35,6 +35,7 @@ NEEDS = {
     "sink.letter-sent": "bad-fact",
     "worker.announced": "product",
     "worker.permitted": "product",
+    "worker.permission-due": "product",
     "worker.permission-asked": "product",
 }
 #: Points that a worker comes by only when it is told to stop while it has jobs.

@@ -9,6 +9,7 @@ from typing import Any
 from ops.reading.log import Log
 from ops.reading.workers import worker_rows
 from ops.replaying.auditing import audit
+from pipeline.datasets.marker import MARKER
 from pipeline.messages.fact import Fact
 from pipeline.statuses import REFUSED, Status
 from tests.acceptance.support import SOON, Site, document
@@ -86,6 +87,13 @@ def published(site: Site, job: str) -> list[int]:
 def copies(site: Site) -> int:
     """Return how many products are visible."""
     return len(list(site.settings.product_store.rglob("answer.txt")))
+
+
+def publishers(site: Site, job: str) -> list[int]:
+    """Return which attempts of a job the visible products say that they are of."""
+    visible = site.settings.product_store.rglob("answer.txt")
+    markers = [json.loads(path.with_name(MARKER).read_text()) for path in visible]
+    return [marker["attempt"] for marker in markers if marker["job_id"] == job]
 
 
 def lets_go(site: Site, worker: str) -> None:

@@ -1,6 +1,8 @@
 """Crash points: off by default, by count alone, and refused by a list where the name is unknown."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +47,16 @@ def test_a_process_ends_at_the_pass_that_was_asked_for() -> None:
 def test_one_that_is_told_to_stop_goes_on() -> None:
     done = run("ledger.decided:2:term")
     assert (done.returncode, done.stdout.split()) == (0, ["1", "told", "to", "stop", "2", "3", "4", "5"])
+
+
+def test_one_that_is_to_stand_still_goes_on_when_somebody_says_so() -> None:
+    environment = {VARIABLE: "ledger.decided:2:stop"}
+    with subprocess.Popen([sys.executable, "-c", PASSES], env=environment, cwd=PROJECT, stdout=subprocess.PIPE) as one:
+        _, status = os.waitpid(one.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        one.send_signal(signal.SIGCONT)
+        said, _ = one.communicate(timeout=30)
+    assert (one.returncode, said.split()) == (0, [b"1", b"2", b"3", b"4", b"5"])
 
 
 @pytest.mark.parametrize(
