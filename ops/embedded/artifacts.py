@@ -36,14 +36,16 @@ ROOTS: dict[str, tuple[str, ...]] = {
     "connect-avro": ("io.apicurio:apicurio-registry-utils-converter:2.6.13.Final",),
     "connect-postgres": ("io.debezium:debezium-connector-postgres:3.6.3.Final",),
     "tools": ("org.apache.kafka:kafka-tools:4.3.1",),
+    # Java's, for tests: the runtime has none
+    "compiler": ("org.eclipse.jdt:ecj:3.44.0",),
 }
 
 #: servers that come as one archive with all that they need inside, and its packaging and classifier; the others are
 #: jars and what those depend on. Of Kafka's tools the one jar is enough, beside the broker's: most of what it depends
 #: on is Connect's
-ARCHIVED = {"elasticsearch": ("zip", ""), "registry": ("tar.gz", "all"), "tools": ("jar", "")}
+ARCHIVED = {"elasticsearch": ("zip", ""), "registry": ("tar.gz", "all"), "tools": ("jar", ""), "compiler": ("jar", "")}
 #: servers that an installation doesn't need: downloaded when they are asked for
-OPTIONAL = frozenset({"registry", "kafka-3.9", "connect", "connect-avro", "connect-postgres", "tools"})
+OPTIONAL = frozenset({"registry", "kafka-3.9", "connect", "connect-avro", "connect-postgres", "tools", "compiler"})
 
 _HEAD = "# Written by `python -m ops.embedded.artifacts lock`; checked by every download. Not for editing by hand.\n"
 

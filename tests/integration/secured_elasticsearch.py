@@ -2,7 +2,9 @@
 
 import base64
 import http.client
+import json
 import secrets
+import shutil
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +14,10 @@ import bcrypt
 
 from ops.embedded.elasticsearch import EmbeddedElasticsearch
 from ops.embedded.ports import LOOPBACK
+from ops.embedded.progress import Reporter
 from pipeline.settings import SinkSettings
 from tests.certificates import Authority
+from tests.integration.search_plugin import with_plugin
 
 _SECURED = """\
 xpack.security.enabled: true
@@ -24,13 +28,11 @@ xpack.security.transport.ssl.enabled: false
 xpack.security.authc.api_key.enabled: true
 """
 
-#: what docs/security.md says that they need
+#: where docs/security.md has what the sink's key may do
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "security.md"
+BEGIN, END = "<!-- the sink's key -->\n```json\n", "\n```"
+#: what it says that whoever reads needs
 _ROLES = """\
-sink:
-  cluster: [manage_index_templates, monitor]
-  indices:
-    - names: ["job_status*", "job_events*", "task_status*", "grq*"]
-      privileges: [create_index, write, read, manage]
 reader:
   indices:
     - names: ["job_status*", "job_events*", "task_status*", "grq*"]
@@ -39,10 +41,7 @@ reader:
 
 
 class SecuredElasticsearch(EmbeddedElasticsearch):
-    """`sink` are the settings of who reaches it as a user: `admin`, `sink` or `reader`.
-
-    It can check API keys and make none: the index of keys needs a filter that this distribution lacks.
-    """
+    """`sink` are the settings of who reaches it as a user, `admin` or `reader`, or by a key that was made."""
 
     def __init__(self, home: Path, **options: Any) -> None:
         super().__init__(home, **options)
@@ -55,7 +54,40 @@ class SecuredElasticsearch(EmbeddedElasticsearch):
 
     def sink(self, **others: Any) -> SinkSettings:
         own = {"elasticsearch": self.endpoint or "", "ca_file": self.authority.file}
-        return SinkSettings(**own | {"user": "sink", "password_file": self._password_file} | others)
+        return SinkSettings(**own | {"user": "reader", "password_file": self._password_file} | others)
+
+    def make_key(self, file: Path) -> str:
+        """Make an API key that may do what docs/security.md gives the sink; write it into a file, and return its id."""
+        _, _, rest = DOCUMENT.read_text().partition(BEGIN)
+        asked, _, _ = rest.partition(END)
+        made = self._asked("POST", json.loads(asked))
+        file.write_text(f"{made['encoded']}\n")
+        file.chmod(0o600)
+        return str(made["id"])
+
+    def take_back(self, key: str) -> None:
+        """Have an API key hold no more."""
+        assert self._asked("DELETE", {"ids": [key]})["invalidated_api_keys"] == [key]
+
+    def _asked(self, method: str, body: dict[str, Any]) -> dict[str, Any]:
+        connection = self._connection(self.ports["http"])
+        # the first key's index is made by then
+        connection.timeout = 60
+        try:
+            headers = self._headers() | {"Content-Type": "application/json"}
+            connection.request(method, "/_security/api_key", json.dumps(body), headers)
+            response = connection.getresponse()
+            answer: dict[str, Any] = json.loads(response.read())
+        finally:
+            connection.close()
+        assert response.status == 200, answer
+        return answer
+
+    def _install(self, tell: Reporter | None) -> None:
+        super()._install(tell)
+        for left in ("distribution", "classes"):
+            shutil.rmtree(self.folder / left, ignore_errors=True)
+        self._distribution = with_plugin(self._distribution, self.folder)
 
     def _endpoint(self, ports: Mapping[str, int]) -> str:
         return f"https://{LOOPBACK}:{ports['http']}"
@@ -68,8 +100,8 @@ class SecuredElasticsearch(EmbeddedElasticsearch):
         return {
             "node.pem": self._certificate.read_text(),
             "node.key": self._key.read_text(),
-            "users": "".join(f"{user}:{self._hash}\n" for user in ("admin", "sink", "reader")),
-            "users_roles": "superuser:admin\nsink:sink\nreader:reader\n",
+            "users": "".join(f"{user}:{self._hash}\n" for user in ("admin", "reader")),
+            "users_roles": "superuser:admin\nreader:reader\n",
             "roles.yml": _ROLES,
         }
 

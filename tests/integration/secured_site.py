@@ -36,11 +36,12 @@ class Site:
         """What a process of this user is given; only gate and ledger know the key of the tokens."""
         keyed = {"token_key": KEY} if user in (Role.GATE, Role.ORCHESTRATOR) else {}
         reached = self.broker.kafka(user).model_copy(update=kafka)
+        shown = {"user": None, "api_key_file": self.key_file} if user == Role.SINK else {}
         return Settings(
             home=self.home / user,
             kafka=reached,
             topics=self.topics,
-            sink=self.search.sink() if self.search else SinkSettings(),
+            sink=self.search.sink(**shown) if self.search else SinkSettings(),
             security=SecuritySettings(sealing=self.sealing),
             **keyed,
         )
@@ -89,6 +90,9 @@ class Site:
         return self.facts
 
     def __post_init__(self) -> None:
+        #: of the sink's API key, and which one that is
+        self.key_file = self.home / "sink.key"
+        self.key = self.search.make_key(self.key_file) if self.search else ""
         self.log_settings = self.settings(Role.OPERATOR)
         self.log = Log(self.log_settings)
 

@@ -1,16 +1,20 @@
 """A whole installation on secured servers: each agent as a user of its own, with the rights of its role and no more."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from elasticsearch import AsyncElasticsearch, AuthorizationException
 
 from agents.bus import Publisher, consumer, end_offsets, read_to_end
 from agents.elastic import client_options
 from agents.index_reader import IndexReader, IndexUnavailableError
 from agents.registry import codec
+from agents.sink.writer import Writer
 from pipeline.identity import family_of_job
+from pipeline.index.documents import Action
 from pipeline.messages.report import COMPLETED, WorkerReport
 from pipeline.rights import Role
 from pipeline.settings import Settings, SinkSettings, TopicSettings
@@ -63,7 +67,7 @@ def test_a_job_runs_and_is_indexed_though_each_agent_has_its_role_s_rights_alone
     before = site.broker.denials()
     job = site.submit(ALICE, {"_command": "sh -c 'env; cat /proc/self/environ'"}, username="somebody else")
     until(lambda: Status.COMPLETED in site.statuses(job), SOON, what=lambda: (site.statuses(job), site.logs()[-3000:]))
-    with IndexReader(Settings(sink=site.search.sink(user="reader"))) as reader:
+    with IndexReader(Settings(sink=site.search.sink())) as reader:
         found = until(lambda: indexed(reader, job), SOON, what="the job's document")
     assert found["job"]["submitter"] == {"name": ALICE, "verified": True}
     assert site.broker.denials() == before
@@ -112,6 +116,34 @@ def test_a_worker_can_t_report_on_an_attempt_that_isn_t_its_own(site: Site) -> N
     reader.close()
     assert all("the token is not that of attempt 1" in reason for reason in reasons[dead:])
     assert site.statuses(job) == [Status.QUEUED]
+
+
+async def test_a_sinks_key_may_write_all_that_a_sink_writes_and_name_indices(site: Site) -> None:
+    names = ("grq_v1_granule", "job_status-2026.11.28", "job_events-2026.11", "task_status-2026.11")
+    actions = [Action(name, "tried", b"{}", 1, ("grq_granules",) if name.startswith("grq") else ()) for name in names]
+    async with AsyncElasticsearch(**client_options(site.settings(Role.SINK).sink)) as client:
+        # what the key doesn't allow is tried for ever
+        async with asyncio.timeout(SOON):
+            assert await Writer(client).write(actions) == {}
+        with pytest.raises(AuthorizationException):
+            await client.index(index="others", document={})
+        with pytest.raises(AuthorizationException):
+            await client.search(index="job_status*")
+
+
+def test_a_sink_whose_key_is_taken_back_says_so_and_goes_on_with_another(site: Site) -> None:
+    sink = site.agents[Role.SINK]
+    site.search.take_back(site.key)
+    job = site.submit(BOB, {"_command": "true", "unseen": True})
+    until(lambda: Status.COMPLETED in site.statuses(job), SOON, what="the job to complete")
+    # what it waits for, and why, by the server's own word
+    until(lambda: "401" in sink.log.read_text(), SOON, what="the sink to say that it was refused")
+    with IndexReader(Settings(sink=site.search.sink())) as reader:
+        assert indexed(reader, job) is None
+        site.key = site.search.make_key(site.key_file)
+        assert sink.stop(SOON)
+        site.start(Role.SINK)
+        until(lambda: indexed(reader, job), SOON, what="the job's document")
 
 
 @pytest.mark.parametrize("shown", [{"user": None}, {"api_key": "bm9ib2R5Om5vdGhpbmc="}, {"ca_file": "another"}])
