@@ -26,6 +26,28 @@ def test_every_server_and_every_agent_is_there() -> None:
     assert set(SERVICES) - set(AGENTS) == servers
 
 
+def valid(file: Path) -> "subprocess.CompletedProcess[str]":
+    """Hold a file against the schema of the Compose specification, which comes with the program."""
+    program = [sys.executable, "-P", "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    return subprocess.run([*program, file], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_it_is_what_the_specification_of_compose_files_wants() -> None:
+    done = valid(PROJECT / "compose.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("service", "said"),
+    [({"restarts": "no"}, "restarts"), ({"mem_limit": []}, "mem_limit")],
+)
+def test_what_no_engine_would_understand_is_found(tmp_path: Path, service: dict[str, Any], said: str) -> None:
+    file = tmp_path / "compose.yaml"
+    file.write_text(yaml.safe_dump({**COMPOSE, "services": {**SERVICES, "sink": SERVICES["sink"] | service}}))
+    done = valid(file)
+    assert done.returncode == 1 and said in done.stdout, done.stdout + done.stderr
+
+
 @of(SERVICES)
 def test_each_says_whether_it_is_well_and_may_gain_no_privileges(service: dict[str, Any]) -> None:
     assert service["healthcheck"]["test"][0] == "CMD"
