@@ -44,7 +44,13 @@ class Vault:
         folder: Path | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
+        """Raises ValueError where two names share a variable: who may have one of the secrets would get the other."""
         self._allowed = {name: tuple(patterns) for name, patterns in allowed.items()}
+        by_variable: dict[str, str] = {}
+        for name in self._allowed:
+            other = by_variable.setdefault(variable_of(name), name)
+            if other != name:
+                raise ValueError(f"secrets {other} and {name} share the variable {variable_of(name)}: rename one")
         self._folder = folder
         self._environment = os.environ if environment is None else environment
 

@@ -54,6 +54,12 @@ def test_what_is_allowed_to_any_job_is_given_to_any() -> None:
     assert known.given(["open"], {}, "whatever", registered=False).env == {"JOBSTREAM_SECRET_OPEN": SECRET}
 
 
+@pytest.mark.parametrize("other", ["a-b", "a_b", "A.B"])
+def test_two_secrets_that_share_a_variable_are_refused_before_any_job_gets_the_wrong_one(other: str) -> None:
+    with pytest.raises(ValueError, match=f"a.b and {other} share the variable JOBSTREAM_SECRET_A_B"):
+        Vault({"a.b": ("*",), other: ("job-get:v1",)}, environment={})
+
+
 def test_a_variable_of_the_worker_that_is_not_on_the_list_is_out_of_reach() -> None:
     known = Vault({}, environment={"JOBSTREAM_SECRET_X": SECRET})
     with pytest.raises(SecretError, match="isn't allowed"):
