@@ -97,7 +97,9 @@ class Owner(Actor):
                 heard = outer._met(f"{topic.name} {key!r}", delivered)
                 outer.producer.produce(topic, key, value, partition, heard, headers)
 
-        self.outputs = Outputs(Counting(), self._codec, self.topology, self._key)  # type: ignore[arg-type]
+        self.outputs = Outputs(
+            Counting(), self._codec, self.topology, self._key, sealing=self.policy.sealing,  # type: ignore[arg-type]
+        )  # fmt: skip
         self.locks = [asyncio.Lock() for _ in range(self.topology.inbox_partitions)]
         self.owned: dict[int, Partition] = {}
         self.tasks: list[asyncio.Task[None]] = []

@@ -53,6 +53,8 @@ class Watch:
         self.runs: set[Key] = set()
         #: how much of the inbox there was when each was last published
         self.commands: dict[Key, int] = {}
+        #: no grant may be written in clear
+        self.sealing = False
         #: by attempt: its first claim
         self.claims: dict[tuple[str, int], Entry] = {}
         #: ms after which each of the next claims that have become late comes again
@@ -167,6 +169,9 @@ class Watch:
         key = (record["kind"], record["holder"], record["job_id"], record["attempt"])
         self.commands[key] = self.folded
         job_id, attempt = record["job_id"], record["attempt"]
+        in_clear = record["sealed"] is None or record["token"] or record["document"]
+        if record["kind"] == GRANT and self.sealing and in_clear:
+            raise ViolationError(f"a grant that was not sealed: {key}")
         if record["kind"] == STOP:
             self.oracle.stopped_rightly(self.reference_of(job_id), record["holder"], job_id, attempt)
         elif record["kind"] in (GRANT, PERMIT) and self.oracle.holders.get((job_id, attempt)) != record["holder"]:

@@ -14,6 +14,7 @@ from pipeline.identity import family_of_job, is_newer, worker_of
 from pipeline.messages.command import GRANT, PERMIT, STOP, Command
 from pipeline.messages.report import COMPLETED, FAILED, HEARTBEAT, PUBLISH, RELEASE, STARTED, WorkerReport
 from pipeline.messages.status import WorkerStatus
+from pipeline.sealing import HolderKey
 from pipeline.topology import Topology
 from tests.simulation.bus import Bus, Entry, Producer, ignore
 from tests.simulation.oracle import ViolationError
@@ -48,10 +49,12 @@ class Worker(Actor):
 
     def __init__(
         self, name: str, timeline: Timeline, random: Random, bus: Bus, codec: Codec, topology: Topology, deeds: Deeds,
-        slots: int,
+        slots: int, *, sealing: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(name, timeline, random)
         self.bus, self.codec, self.topology, self.deeds, self.slots = bus, codec, topology, deeds, slots
+        self.sealing = sealing
+        self.key: HolderKey | None = None
         self.partition = topology.commands_partition(name)
         self.cut_off = False
         self.holder = ""
@@ -73,11 +76,16 @@ class Worker(Actor):
         self.begin_life()
         self.cut_off = False
         self.last_start = max(self.last_start + 1, self.now + self.offset)
-        self.holder = f"{self.name}:{self.last_start + 6_000_000}:{self.random.randrange(1 << 32):08x}"
+        last = f"{self.random.randrange(1 << 32):08x}"
+        if self.sealing:
+            # which key it is changes nothing that a world's seed decides
+            self.key = HolderKey()
+            last = self.key.text
+        self.holder = f"{self.name}:{self.last_start + 6_000_000}:{last}"
         self.producer = Producer(self.bus, self.random, twice=0.03)
         self.producer.slow = self.slow_to_reconnect
         offer = WorkerStatus(self.name, self.holder, self.partition, self.slots, 1000, 1000)
-        self.holdings = Holdings(offer)
+        self.holdings = Holdings(offer, sealed=self.sealing)
         self.clock = BrokerClock()
         self.attempts = {}
         self.beating: set[int] = set()
@@ -204,6 +212,8 @@ class Worker(Actor):
         command = Command.of(self.codec.decode("command", entry.value))
         key = (command.job_id, command.attempt)
         if command.kind == GRANT:
+            if self.key is not None:
+                command = self.key.open(command)
             self._granted(key, command, entry.time)
         elif command.kind == STOP and self.holdings.stop(*key, self.local):
             self.after(self.random.choice([5, 3000]), lambda: self._let_go(key))

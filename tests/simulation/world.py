@@ -65,7 +65,10 @@ class World(Operations, Ending):
             retry_backoff_ms=random.choice([1000, 60_000]),
             free_releases=random.choice([1, 5]),
             max_unfinished=random.choice([6, 500]),
+            # by the seed itself, so that worlds of before stay as they were
+            sealing=seed % 4 == 3,
         )
+        self.watch.sealing = self.policy.sealing
         self.late = random.choice([[0], [0, 50], [0, 50, 5000], [0, 20_000]])
         self.deeds = Deeds()
         self.down_until: dict[str, int] = {}
@@ -102,8 +105,10 @@ class World(Operations, Ending):
         }
         for gate in self.gates:
             gate.groups, gate.committed = groups, shared
+        seals = self.policy.sealing
         self.workers = [
-            Worker(f"w{n}", *parts, self.codec, topology, self.deeds, random.choice([1, 2, 4, 8])) for n in range(3)
+            Worker(f"w{n}", *parts, self.codec, topology, self.deeds, random.choice([1, 2, 4, 8]), sealing=seals)
+            for n in range(3)
         ]
         for worker in self.workers:
             worker.slow_to_reconnect = random.choice([100, 3000, 55_000, 55_000])
