@@ -1,5 +1,6 @@
 """Kafka records to the scheduler's messages; what can't be read is logged and left out."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -23,8 +24,11 @@ _QUEUE, _WORKER = "queue/", "worker/"
 class Reader:
     """Decodes by topic. OSError where a schema is unknown and the registry can't be reached."""
 
-    def __init__(self, topology: Topology, codec: Codec, *, sealing: bool) -> None:
-        """With `sealing` only workers get jobs that have a key."""
+    def __init__(
+        self, topology: Topology, codec: Codec, *, sealing: bool, warn: Callable[..., object] = log.warning
+    ) -> None:
+        """With `sealing` only workers get jobs that have a key; `warn` is told what is left out, and who."""
+        self._warn = warn
         self._speaks = protocol.own(sealing)
         self._topology = topology
         self._codec = codec
@@ -43,7 +47,7 @@ class Reader:
             queue = self._topology.queue_of(topic)
             return None if queue is None else self._run(queue, record)
         except (DecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            log.warning("unreadable", topic=topic, offset=record.offset(), error=str(error)[:300])
+            self._warn("unreadable", topic=topic, offset=record.offset(), error=str(error)[:300])
             return None
 
     def _status_seen(self, record: Record) -> StatusSeen | None:
@@ -63,7 +67,7 @@ class Reader:
         reason = why_not(Protocol.in_headers(record.headers()), self._speaks)
         if reason != self._why_apart.get(_key(record), ""):
             self._why_apart[_key(record)] = reason
-            log.warning(
+            self._warn(
                 "a worker gets no jobs" if reason else "a worker gets jobs again", worker=_key(record), why=reason
             )
         return reason

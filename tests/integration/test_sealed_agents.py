@@ -1,6 +1,7 @@
 """A secured installation that seals its grants: jobs run, and no worker reads or reports another's (decision 029)."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from confluent_kafka import KafkaError, TopicPartition
 
 from agents.bus import Publisher, consumer, end_offsets, read_to_end
 from agents.registry import codec
+from agents.worker.offer import offer
 from ops.reading.waiting import why_it_waits
 from ops.reading.workers import worker_rows
 from pipeline.holding.holdings import UNSEALED
@@ -162,16 +164,34 @@ def test_an_unsealed_grant_is_handed_back_and_not_run(site: Site, tmp_path: Path
     assert not ran.exists()
 
 
+def said(site: Site, job: str) -> str:
+    """Return what `jobstream why` tells."""
+    why = why_it_waits(site.settings(Role.OPERATOR), job, 1)
+    return "" if why is None else why.reason
+
+
 def test_a_worker_without_a_key_gets_no_jobs_and_people_are_told_why(site: Site) -> None:
     job = site.submit(ALICE, {"_command": "true", "where": "open"}, needs='{"labels": {"zone": "open"}}')
     operator = site.settings(Role.OPERATOR)
 
-    def said() -> str:
-        why = why_it_waits(operator, job, 1)
-        return "" if why is None else why.reason
-
-    until(lambda: "the worker has no key to open them" in said(), SOON, what=said)
+    until(lambda: "the worker has no key to open them" in said(site, job), SOON, what=lambda: said(site, job))
     row = next(row for row in worker_rows(operator) if row.status.worker_id == KEYLESS)
     assert row.apart
     assert "JOBSTREAM_SECURITY__SEALING" in row.reason
+    assert site.statuses(job) == [Status.QUEUED]
+
+
+def test_a_worker_of_a_release_that_knows_no_seals_gets_no_jobs_either(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = site.submit(ALICE, {"_command": "true", "where": "older"}, needs='{"labels": {"zone": "older"}}')
+    settings = site.settings(Role.WORKER)
+    status = replace(offer(settings, "older:1:0a1b2c3d"), worker_id="older", labels={"zone": "older"})
+    publisher = Publisher(settings, "older")
+    # without the headers that it doesn't know
+    publisher.send(settings.topology.status, "older", codec(settings).encode("status", status.record()), 0).result(SOON)
+    publisher.close()
+    assert "the worker speaks 1," in said(site, job)
+    # programs read what the command prints
+    assert capsys.readouterr().out == ""
     assert site.statuses(job) == [Status.QUEUED]
