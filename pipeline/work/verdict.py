@@ -1,5 +1,6 @@
 """What the end of a command means for its attempt."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.containers.outcome import Outcome
@@ -20,7 +21,7 @@ def failure(outcome: Outcome, spec: RunSpec, reason: str = "") -> Failure | None
     if outcome.succeeded:
         return None
     category, error = _judge(outcome, spec, reason)
-    return Failure(error[:ERROR_LIMIT], category, _quote(error, spec.stderr), outcome.signal)
+    return Failure(error[:ERROR_LIMIT], category, _quote(error, spec.stderr, outcome.notes), outcome.signal)
 
 
 def _judge(outcome: Outcome, spec: RunSpec, reason: str) -> tuple[Category, str]:
@@ -40,6 +41,6 @@ def _judge(outcome: Outcome, spec: RunSpec, reason: str) -> tuple[Category, str]
     return Category.COMMAND, f"the command failed with {ended}"
 
 
-def _quote(error: str, stderr: Path) -> str:
-    said = tail_text(stderr, _QUOTED).strip()
-    return f"{error}\n{said}" if said else error
+def _quote(error: str, stderr: Path, notes: Iterable[str]) -> str:
+    """Return the error with what the command said last, and what was noticed: a full disk takes no last words."""
+    return "\n".join(text for text in (error, tail_text(stderr, _QUOTED).strip(), *notes) if text)
