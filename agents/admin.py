@@ -24,7 +24,8 @@ from agents.bounded import bounded
 from agents.bus import CALL_TIMEOUT, Publisher, client_config
 from pipeline.crash_points import here
 from pipeline.settings import Settings
-from pipeline.topology import QUEUE_NAME, Topic
+from pipeline.topic import Topic
+from pipeline.topology import QUEUE_NAME
 
 CREATED, CHANGED, UNCHANGED = "created", "changed", "unchanged"
 

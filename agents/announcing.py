@@ -10,7 +10,8 @@ from agents.worker.delivery import delivered
 from pipeline.codec import Codec
 from pipeline.messages import cloud_event
 from pipeline.messages.dataset import DatasetPublished, dataset_published
-from pipeline.topology import Topology, partition_of
+from pipeline.partitioning import partition_of
+from pipeline.topology import Topology
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,8 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from pipeline.settings import Settings
-from pipeline.topology import UNUSED_GROUP, Topic
+from pipeline.topic import Topic
+from pipeline.topology import UNUSED_GROUP
 
 log = logging.getLogger(__name__)
 

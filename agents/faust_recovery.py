@@ -26,7 +26,7 @@ from faust.types import TP
 from mode import Service
 
 from agents.changelog_reader import Change, ChangelogReader
-from pipeline.topology import TOMBSTONES_MS
+from pipeline.topic import TOMBSTONES_MS
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -16,7 +16,8 @@ import yaml
 
 from pipeline import __version__
 from pipeline.messages import cloud_event, mark, trace
-from pipeline.topology import QUEUE_NAME, Topic, Topology
+from pipeline.topic import Topic
+from pipeline.topology import QUEUE_NAME, Topology
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "asyncapi.yaml"
 #: What others than our own processes write, and read; all else is between these.

@@ -17,10 +17,12 @@ from pipeline.identity import family_of_hash, family_of_payload, payload_hash, t
 from pipeline.messages.fact import Fact
 from pipeline.messages.inbox import Rejected, Submitted
 from pipeline.messages.trace import Trace
+from pipeline.partitioning import partition_of
 from pipeline.settings import Settings
 from pipeline.statuses import Status
 from pipeline.submission.rejection import NAMED
-from pipeline.topology import SUBMISSION_LIMIT, Topic, partition_of
+from pipeline.topic import Topic
+from pipeline.topology import SUBMISSION_LIMIT
 
 #: s that the broker may take to store a submission
 DELIVERY_TIMEOUT = 15.0

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from pipeline.topology import KIB
+from pipeline.topic import KIB
 
 #: Bytes of a field and fields of a mapping that are kept: tried from left to right until the whole fits.
 _STEPS = ((64 * KIB, 2000), (16 * KIB, 1000), (4 * KIB, 500), (KIB, 200), (256, 100))

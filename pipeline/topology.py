@@ -5,14 +5,11 @@ clients disagree with each other.
 """
 
 import re
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 
 from pipeline.identity import family_of_job
-
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
-KIB = 1024
+from pipeline.partitioning import partition_of
+from pipeline.topic import CHANGELOG, DAY_MS, HOUR_MS, KIB, LOGS, RECORD_LIMIT, RUN_TOPIC, Topic
 
 #: Queue names (design §3); a queue's name is part of its topic's name.
 QUEUE_NAME = re.compile(r"[a-z0-9._-]{1,80}")
@@ -25,87 +22,18 @@ RESERVED_TASK_QUEUES = frozenset({"retry", "events"})
 SUBMISSION_LIMIT = 256 * KIB
 #: Largest report (bytes); what is cut is said in the report.
 REPORT_LIMIT = 256 * KIB
-#: Largest record of the topics that carry whole documents.
-RECORD_LIMIT = 1024 * KIB
 #: Documents above this travel by reference in commands (bytes).
 COMMAND_DOCUMENT_LIMIT = 8 * KIB
 #: Largest batch of records of jobs.logs (bytes), and so the largest record: a chunk, and what is around it.
 LOG_LIMIT = 256 * KIB
 
 
-@dataclass(frozen=True, slots=True)
-class Topic:
-    """One topic: what `topics apply` creates and `topics list` shows. `retention_ms` None means no time limit."""
-
-    name: str
-    partitions: int
-    key: str
-    written_by: str
-    schema: str | None
-    retention_ms: int | None
-    compacted: bool = False
-    max_bytes: int = RECORD_LIMIT
-    extra: dict[str, str] = field(default_factory=dict)
-
-    def config(self) -> dict[str, str]:
-        """Return the topic's settings as Kafka spells them; time is the broker's (LogAppendTime)."""
-        return {
-            "cleanup.policy": "compact" if self.compacted else "delete",
-            "retention.ms": str(-1 if self.retention_ms is None else self.retention_ms),
-            "max.message.bytes": str(self.max_bytes),
-            "message.timestamp.type": "LogAppendTime",
-            **self.extra,
-        }
-
-
-#: A run topic is small and read whole by each scheduler: compacted early and often (design §5).
-_RUN_TOPIC = {
-    "segment.bytes": str(16 * KIB * KIB),
-    "segment.ms": "600000",
-    "max.compaction.lag.ms": "600000",
-    "min.cleanable.dirty.ratio": "0.1",
-    "delete.retention.ms": str(HOUR_MS),
-}
-#: Logs go after a day, and earlier where jobs print much: they are no record of what happened.
-_LOGS = {"retention.bytes": str(1024 * KIB * KIB), "segment.bytes": str(64 * KIB * KIB)}
-#: ms that changelogs keep tombstones: who was away for longer may have missed one, and must not believe its own tables.
-TOMBSTONES_MS = DAY_MS
-#: Only closed segments are compacted: the broker's defaults would let each grow for a week, or to a GiB.
-_CHANGELOG = {
-    "min.compaction.lag.ms": str(HOUR_MS),
-    "delete.retention.ms": str(TOMBSTONES_MS),
-    "segment.bytes": str(64 * KIB * KIB),
-    "segment.ms": str(6 * HOUR_MS),
-    "min.cleanable.dirty.ratio": "0.3",
-}
 ORCHESTRATOR_ID = "jobstream-orchestrator"
 #: The group that consumers without a group name, and never join.
 UNUSED_GROUP = "jobstream-unused"
 TABLES = ("families", "documents", "active")
 #: What names of topics and groups begin with, after the prefix.
 _STEMS = ("jobs.", "workers.", "scheduler.", "datasets.", "tasks.", "jobstream-")
-
-
-def murmur2(data: bytes) -> int:
-    """Return Kafka's murmur2 of the bytes as an unsigned 32-bit number (KIP-98's `Utils.murmur2`)."""
-    mask, m = 0xFFFFFFFF, 0x5BD1E995
-    length = len(data)
-    h = (0x9747B28C ^ length) & mask
-    whole = length & ~3
-    for i in range(0, whole, 4):
-        k = (int.from_bytes(data[i : i + 4], "little") * m) & mask
-        k = ((k ^ (k >> 24)) * m) & mask
-        h = ((h * m) & mask) ^ k
-    if length & 3:
-        h = ((h ^ int.from_bytes(data[whole:], "little")) * m) & mask
-    h = ((h ^ (h >> 13)) * m) & mask
-    return h ^ (h >> 15)
-
-
-@lru_cache(maxsize=65_536)
-def partition_of(key: str, partitions: int) -> int:
-    """Return the partition of a key: the one Java clients would choose."""
-    return (murmur2(key.encode()) & 0x7FFFFFFF) % partitions
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +129,7 @@ class Topology:
     def run(self, queue: str) -> Topic:
         """What waits in a queue: the topic is the queue."""
         return self._topic(
-            f"jobs.run.{queue}", 1, "job_id/attempt", "ledger", "run", None, compacted=True, extra=_RUN_TOPIC
+            f"jobs.run.{queue}", 1, "job_id/attempt", "ledger", "run", None, compacted=True, extra=RUN_TOPIC
         )
 
     @property
@@ -251,7 +179,7 @@ class Topology:
             "log",
             DAY_MS,
             max_bytes=LOG_LIMIT,
-            extra=_LOGS,
+            extra=LOGS,
         )
 
     def tasks(self, queue: str) -> Topic:
@@ -262,7 +190,7 @@ class Topology:
     def task_retries(self) -> Topic:
         """Attempts that may not be taken before their time; a tombstone once one is in its queue."""
         return self._topic(
-            "tasks.retry", 1, "task id/attempt", "task workers", "task", None, compacted=True, extra=_RUN_TOPIC
+            "tasks.retry", 1, "task id/attempt", "task workers", "task", None, compacted=True, extra=RUN_TOPIC
         )
 
     @property
@@ -281,7 +209,7 @@ class Topology:
                 None,
                 None,
                 compacted=True,
-                extra=_CHANGELOG,
+                extra=CHANGELOG,
             )
             for table in TABLES
         ]

@@ -2,7 +2,7 @@
 
 from agents.gate.record import Incoming, Outgoing
 from pipeline.crash_points import here
-from pipeline.topology import Topic
+from pipeline.topic import Topic
 
 TOPIC, PARTITION, OFFSET, TIMESTAMP, REASON = "topic", "partition", "offset", "timestamp", "reason"
 #: Before the name of a header that the record itself carried.

@@ -6,7 +6,7 @@ from typing import Any, Self
 from agents.bus import Headers
 from pipeline.codec import Codec
 from pipeline.messages.inbox import Inbox
-from pipeline.topology import RECORD_LIMIT, Topic
+from pipeline.topic import RECORD_LIMIT, Topic
 
 #: Bytes of an inbox value: the rest of the limit is for key, headers and the batch around it.
 INBOX_VALUE_LIMIT = RECORD_LIMIT - 4096

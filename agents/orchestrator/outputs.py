@@ -23,7 +23,8 @@ from pipeline.messages.command import GRANT, Command
 from pipeline.messages.inbox import Due, Inbox, OutputRefused
 from pipeline.messages.report import TICK, WorkerReport
 from pipeline.sealing import SealingError, seal
-from pipeline.topology import Topic, Topology
+from pipeline.topic import Topic
+from pipeline.topology import Topology
 
 #: The record itself is too large: its job fails for it. Facts never are (`pipeline.ledger.case`).
 _TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})

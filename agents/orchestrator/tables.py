@@ -26,7 +26,8 @@ from agents.orchestrator.row import (
 from pipeline.ledger.document import Document
 from pipeline.ledger.policy import Policy
 from pipeline.ledger.state import Family
-from pipeline.topology import TABLES, Topic, Topology
+from pipeline.topic import Topic
+from pipeline.topology import TABLES, Topology
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from agents.bus import DeliveryError, Outcome, Publisher
 from pipeline.crash_points import here
 from pipeline.scheduling.match import Scheduler
 from pipeline.scheduling.view import queue_views
-from pipeline.topology import Topic
+from pipeline.topic import Topic
 
 
 class ViewWriter:

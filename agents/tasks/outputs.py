@@ -10,8 +10,8 @@ from agents.tasks.source import Taken
 from pipeline.codec import Codec
 from pipeline.messages import cloud_event
 from pipeline.messages.task import ALONE, DELAY, QUEUE, Task, TaskFact
+from pipeline.partitioning import partition_of
 from pipeline.settings import Settings
-from pipeline.topology import partition_of
 
 #: s that the broker may take to store a record: longer than its restart
 DELIVERY_TIMEOUT = 60.0

@@ -4,7 +4,7 @@ import asyncio
 
 from agents.bus import Delivered, DeliveryError, Headers, Outcome, Publisher
 from pipeline.crash_points import here
-from pipeline.topology import Topic
+from pipeline.topic import Topic
 
 
 async def delivered(

@@ -17,7 +17,8 @@ from pipeline.identity import attempt_key
 from pipeline.logs.chunker import Bounds, Chunker
 from pipeline.messages.log import LogChunk
 from pipeline.settings import Settings
-from pipeline.topology import KIB, LOG_LIMIT
+from pipeline.topic import KIB
+from pipeline.topology import LOG_LIMIT
 
 log = logging.getLogger(__name__)
 

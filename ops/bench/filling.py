@@ -36,7 +36,7 @@ from pipeline.codec import Codec
 from pipeline.identity import family_of_hash, payload_hash
 from pipeline.messages.inbox import Inbox, PolicySet
 from pipeline.settings import Settings
-from pipeline.topology import Topic
+from pipeline.topic import Topic
 
 #: Lives of each partition that the orchestrator's code folds too.
 _FOLDED = 50

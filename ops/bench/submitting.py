@@ -25,8 +25,8 @@ from ops.client import Client
 from ops.embedded.kafka import EmbeddedKafka
 from ops.submitting import Submission, encoded
 from pipeline.codec import Codec
+from pipeline.partitioning import partition_of
 from pipeline.settings import Settings
-from pipeline.topology import partition_of
 
 _WARM_UP = 5000
 #: s between two looks at this process's memory

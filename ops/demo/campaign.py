@@ -11,8 +11,8 @@ from ops.demo.submissions import Planned
 from ops.reading.facts import FactReader
 from ops.submitting import is_final
 from pipeline.messages.fact import Fact
+from pipeline.partitioning import partition_of
 from pipeline.settings import Settings
-from pipeline.topology import partition_of
 
 #: Seconds until the ledger must have taken a submission, and until every job must have ended.
 TAKEN_TIMEOUT, ENDED_TIMEOUT = 60.0, 240.0

@@ -8,7 +8,8 @@ from agents.orchestrator.row import takes_over
 from ops.ledger.rows import LedgerRows
 from ops.reading.log import Log
 from ops.replaying.reading import Tell, records, silent
-from pipeline.topology import TABLES, Topic, Topology
+from pipeline.topic import Topic
+from pipeline.topology import TABLES, Topology
 
 #: Faust's key for the changelog offset that a local store includes.
 _FAUST_OFFSET = b"__faust\0offset__"

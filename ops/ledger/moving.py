@@ -30,7 +30,7 @@ from pipeline.ledger.state import Family
 from pipeline.messages.inbox import Body, Carried, Inbox, PolicySet
 from pipeline.messages.report import HEARTBEAT, TICK, WorkerReport
 from pipeline.settings import Settings, TopicSettings
-from pipeline.topology import Topic
+from pipeline.topic import Topic
 
 #: The group of the gate for reports and requests.
 GATE_REPORTS_ID = "jobstream-gate-reports"

@@ -12,7 +12,7 @@ from ops.cluster import groups
 from ops.ledger.decided import decided_to
 from ops.reading.log import Log
 from pipeline.settings import Settings
-from pipeline.topology import Topic
+from pipeline.topic import Topic
 
 #: s that a question about a group may take, and between two looks at one
 _ASK, _PAUSE = 10.0, 0.5

@@ -7,7 +7,7 @@ from typing import Self
 
 from agents.bus import DELIVERY_TIMEOUT_MS, Delivered, Headers, Publisher
 from pipeline.settings import Settings
-from pipeline.topology import Topic
+from pipeline.topic import Topic
 
 #: Records under way at most.
 _UNDER_WAY = 2000

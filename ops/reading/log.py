@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from agents.bounded import bounded
 from agents.bus import consumer
 from pipeline.settings import Settings
-from pipeline.topology import Topic
+from pipeline.topic import Topic
 
 #: s that a broker that nothing is known of may take to answer
 REACH_TIMEOUT = 5.0

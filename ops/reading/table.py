@@ -7,7 +7,7 @@ import orjson
 
 from ops.reading.log import Log
 from pipeline.settings import Settings
-from pipeline.topology import Topic
+from pipeline.topic import Topic
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from agents.registry import codec
 from ops.reading.log import Log
 from pipeline.codec import DecodeError
 from pipeline.messages.task import TaskFact
+from pipeline.partitioning import partition_of
 from pipeline.settings import Settings
-from pipeline.topology import partition_of
 
 
 class TaskReader:

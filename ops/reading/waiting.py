@@ -12,7 +12,7 @@ from pipeline.scheduling.message import Message, Now
 from pipeline.scheduling.rules import Rules
 from pipeline.scheduling.view import Why, why
 from pipeline.settings import Settings
-from pipeline.topology import Topic
+from pipeline.topic import Topic
 
 
 def why_it_waits(settings: Settings, job_id: str, attempt: int) -> Why | None:

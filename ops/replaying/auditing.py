@@ -20,7 +20,7 @@ from pipeline.messages.command import GRANT, Command
 from pipeline.messages.fact import Fact
 from pipeline.replay.recorded import Recorded
 from pipeline.settings import Settings
-from pipeline.topology import Topic
+from pipeline.topic import Topic
 
 
 def audit(settings: Settings, since: int | None = None, until: int | None = None, tell: Tell = silent) -> Findings:

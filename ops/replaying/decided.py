@@ -6,7 +6,7 @@ from agents import offsets
 from agents.bus import consumer
 from ops.reading.log import BrokerError
 from pipeline.settings import Settings
-from pipeline.topology import Topic
+from pipeline.topic import Topic
 
 
 def gate_group(principal: str | None) -> str:

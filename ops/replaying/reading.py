@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from confluent_kafka import Message
 
 from ops.reading.log import Log
-from pipeline.topology import Topic
+from pipeline.topic import Topic
 
 #: Told what is read, how many records of it are behind, and how many there are.
 Tell = Callable[[str, int, int], None]

@@ -14,9 +14,10 @@ from agents.bus import Delivered, Publisher, client_config
 from agents.registry import codec
 from ops.reading.log import REACH_TIMEOUT, BrokerError, Log
 from ops.replaying.reading import Tell, records, silent
+from pipeline.partitioning import partition_of
 from pipeline.replay.resubmission import Again, Resubmission, SkippedError
 from pipeline.settings import Settings
-from pipeline.topology import Topic, partition_of
+from pipeline.topic import Topic
 
 #: Who sent a submission, None where nobody vouches for that.
 Sender = str | None

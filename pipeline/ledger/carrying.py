@@ -13,7 +13,7 @@ from pipeline.ledger.case import Case
 from pipeline.ledger.document import Document
 from pipeline.ledger.state import Family, Job, Stub
 from pipeline.messages.inbox import Carried
-from pipeline.topology import KIB
+from pipeline.topic import KIB
 
 #: Bytes of a part, as far as its jobs are smaller.
 PART = 256 * KIB

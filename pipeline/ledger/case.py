@@ -20,7 +20,7 @@ from pipeline.messages.run import CLAIM_HEADER, HOLDER_HEADER, REFUSED, RESULT_H
 from pipeline.messages.trace import Trace
 from pipeline.shortening import cut_text, fitted, short_error
 from pipeline.statuses import Status
-from pipeline.topology import KIB
+from pipeline.topic import KIB
 
 #: Bytes of a fact's document, and characters of its error and of its reason: a fact always fits a record.
 _DOCUMENT_LIMIT = 600 * KIB

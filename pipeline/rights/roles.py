@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 
 from pipeline.rights.right import Operation, Resource, Right
-from pipeline.topology import UNUSED_GROUP, Topic, Topology
+from pipeline.topic import Topic
+from pipeline.topology import UNUSED_GROUP, Topology
 
 #: The sink's group where its settings name no other.
 SINK_GROUP = "jobstream-sink"

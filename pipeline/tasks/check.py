@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from pipeline.messages.task import Task
-from pipeline.topology import KIB
+from pipeline.topic import KIB
 
 #: A task id is part of a directory's name.
 TASK_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+=-]{0,199}")

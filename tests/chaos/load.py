@@ -15,7 +15,7 @@ from pipeline.identity import family_of_job
 from pipeline.messages.control import RETRY, REVOKE, ControlRequest
 from pipeline.settings import Settings
 from pipeline.statuses import CONTROL_REFUSED, Status
-from pipeline.topology import Topic
+from pipeline.topic import Topic
 from tests.chaos.watch import Watch
 
 #: What a job does: it says in its file that it begins, works, and says that it ends. A line is one write.

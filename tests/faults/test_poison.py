@@ -11,7 +11,7 @@ import pytest
 from agents.registry import codec
 from ops.cluster import Plan
 from ops.reading.log import Log
-from pipeline.topology import KIB, Topic
+from pipeline.topic import KIB, Topic
 from tests.acceptance.support import QUICK_LEASES, SOON, Site, site_at
 from tests.faults.support import all_complete, pids
 from tests.waiting import until

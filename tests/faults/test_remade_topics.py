@@ -19,7 +19,7 @@ from ops.embedded.registry import EmbeddedRegistry
 from ops.reading.log import Log
 from pipeline.settings import Settings
 from pipeline.statuses import Status
-from pipeline.topology import Topic
+from pipeline.topic import Topic
 from schemas.check import FOLDER
 from tests.acceptance.support import NO_SEARCH, QUICK_LEASES, SOON, Site, lines, site_at, tallied
 from tests.faults.support import all_complete, nothing_is_violated

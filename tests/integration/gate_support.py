@@ -17,7 +17,8 @@ from pipeline.identity import token
 from pipeline.messages.inbox import Inbox
 from pipeline.messages.report import WorkerReport
 from pipeline.settings import GateSettings, KafkaSettings, Settings, TopicSettings
-from pipeline.topology import ORCHESTRATOR_ID, Topic
+from pipeline.topic import Topic
+from pipeline.topology import ORCHESTRATOR_ID
 
 KEY = "a key for tests"
 START = (

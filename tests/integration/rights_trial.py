@@ -23,7 +23,8 @@ from confluent_kafka.admin import (
 from agents import admin
 from agents.bus import DeliveryError, Publisher, consumer
 from pipeline.settings import Settings
-from pipeline.topology import ORCHESTRATOR_ID, Topic, Topology
+from pipeline.topic import Topic
+from pipeline.topology import ORCHESTRATOR_ID, Topology
 from tests.waiting import PATIENCE
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "security.md"

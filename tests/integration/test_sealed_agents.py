@@ -21,7 +21,8 @@ from pipeline.rights import Role
 from pipeline.sealing import HolderKey, SealingError
 from pipeline.settings import SecuritySettings, TopicSettings, WorkerSettings
 from pipeline.statuses import Status
-from pipeline.topology import COMMAND_DOCUMENT_LIMIT, Topic
+from pipeline.topic import Topic
+from pipeline.topology import COMMAND_DOCUMENT_LIMIT
 from tests.integration.secured_kafka import ALICE, SecuredKafka
 from tests.integration.secured_site import KEY, SOON, Site
 from tests.waiting import until

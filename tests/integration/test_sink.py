@@ -13,9 +13,9 @@ from elasticsearch import Elasticsearch
 
 from agents.announcing import Announcer, Places
 from pipeline.messages.task import Task
+from pipeline.partitioning import partition_of
 from pipeline.tasks.facts import fact
 from pipeline.tasks.status import TaskStatus
-from pipeline.topology import partition_of
 from tests.integration.relay import Relay
 from tests.integration.sink_bench import DAY, T0, SinkBench, make_fact
 from tests.waiting import until

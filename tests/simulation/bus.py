@@ -12,7 +12,7 @@ from typing import Any
 from confluent_kafka import KafkaError
 
 from agents.bus import Delivered, DeliveryError, Headers, Outcome
-from pipeline.topology import Topic
+from pipeline.topic import Topic
 from tests.simulation.timeline import Timeline
 
 #: ms that a record waits in a producer before it is given up.

@@ -11,7 +11,8 @@ from pipeline.codec import Codec
 from pipeline.identity import family_of_hash, job_id
 from pipeline.messages.inbox import Inbox, NewJob, Rejected, Source, Submitted
 from pipeline.messages.needs import Needs
-from pipeline.topology import Topic, Topology
+from pipeline.topic import Topic
+from pipeline.topology import Topology
 from tests.simulation.bus import Bus, Entry, Producer
 from tests.simulation.group import Group
 from tests.simulation.timeline import Actor, Timeline

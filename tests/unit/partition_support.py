@@ -19,7 +19,8 @@ from pipeline.identity import family_of_hash, family_of_job, job_id
 from pipeline.messages.fact import Fact
 from pipeline.messages.inbox import Body, Claim, Inbox, NewJob, Report, Submitted, Tick
 from pipeline.messages.needs import Needs
-from pipeline.topology import Topic, Topology
+from pipeline.topic import Topic
+from pipeline.topology import Topology
 
 TOPOLOGY = Topology(inbox_partitions=1)
 CODEC = Codec()

@@ -10,7 +10,8 @@ from agents.announcing import Announcer, Places
 from agents.bus import Delivered, DeliveryError
 from pipeline.codec import Codec
 from pipeline.messages.dataset import DatasetPublished
-from pipeline.topology import Topology, partition_of
+from pipeline.partitioning import partition_of
+from pipeline.topology import Topology
 
 TOPOLOGY = Topology(inbox_partitions=3)
 

@@ -7,7 +7,7 @@ import pytest
 from ops.client import Client, UnreachableError
 from ops.reading.log import BrokerError
 from pipeline.settings import KafkaSettings, Settings, TopicSettings
-from pipeline.topology import Topic
+from pipeline.topic import Topic
 
 
 class Refusing:

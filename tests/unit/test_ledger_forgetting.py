@@ -17,7 +17,8 @@ from pipeline.ledger.state import MAX_STUBS, Family, Stub
 from pipeline.messages.inbox import Claim, Control, Due, NewJob, PolicySet, Report, Source, Submitted
 from pipeline.messages.needs import Needs
 from pipeline.statuses import Status
-from pipeline.topology import RECORD_LIMIT, TABLES, Topic
+from pipeline.topic import RECORD_LIMIT, Topic
+from pipeline.topology import TABLES
 from tests.unit.ledger_support import HOLDER, Ledger
 from tests.unit.partition_support import START, Owner, changelog, tables
 

@@ -11,7 +11,7 @@ from agents.orchestrator.outputs import RefusedError
 from agents.orchestrator.ticker import tick
 from pipeline.ledger.policy import Policy
 from pipeline.messages.report import WorkerReport
-from pipeline.topology import Topic
+from pipeline.topic import Topic
 from tests.unit.partition_support import CODEC, TOPOLOGY, Owner
 
 

@@ -12,7 +12,8 @@ from pipeline.submission import disk
 from pipeline.submission.errors import UnacceptableError
 from pipeline.submission.numbers import MAX_DEPTH
 from pipeline.submission.request import Submission, parse
-from pipeline.topology import RECORD_LIMIT, SUBMISSION_LIMIT
+from pipeline.topic import RECORD_LIMIT
+from pipeline.topology import SUBMISSION_LIMIT
 
 LEAST: dict[str, Any] = {"job_type": "job:hello", "payload": {"a": 1}}
 

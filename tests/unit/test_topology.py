@@ -3,7 +3,8 @@
 import pytest
 
 from pipeline.identity import family_of_hash, job_id
-from pipeline.topology import QUEUE_NAME, Topology, murmur2, partition_of
+from pipeline.partitioning import murmur2, partition_of
+from pipeline.topology import QUEUE_NAME, Topology
 
 #: From the Java client's own tests, as signed 32-bit numbers.
 JAVA_HASHES = {

@@ -10,7 +10,8 @@ from agents.bus import DeliveryError, Outcome, Publisher
 from agents.worker.draining import Warden
 from agents.worker.work import WorkResult
 from pipeline.holding.troubles import Tolerance
-from pipeline.topology import Topic, Topology
+from pipeline.topic import Topic
+from pipeline.topology import Topology
 from tests.unit.worker_bench import bench, eventually
 
 

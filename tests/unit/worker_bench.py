@@ -25,7 +25,8 @@ from pipeline.messages.command import GRANT, STOP, Command
 from pipeline.messages.report import WorkerReport
 from pipeline.messages.status import WorkerStatus
 from pipeline.settings import Settings
-from pipeline.topology import Topic, Topology
+from pipeline.topic import Topic
+from pipeline.topology import Topology
 
 OFFER = WorkerStatus("w1", "w1:1:ab", 0, slots=2, memory_mib=1000, disk_mib=500)
 AWAY, TOO_LARGE = KafkaError(KafkaError._MSG_TIMED_OUT), KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
