@@ -1,5 +1,6 @@
 """Who takes and gives grants where they are sealed: workers, schedulers; and what workers may read (decision 029)."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,11 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from agents.scheduler.records import Reader
 from agents.worker import commands
 from agents.worker.commands import Ear, Heard, Met
 from agents.worker.offer import offer
+from ops.cli.main import app
 from pipeline.codec import Codec
 from pipeline.holding.holdings import UNSEALED, Holdings, Verdict
 from pipeline.messages.command import Command
@@ -138,3 +141,16 @@ def test_other_roles_have_the_same_rights_either_way() -> None:
     for role in Role:
         if role is not Role.WORKER:
             assert rights_of(role, TOPOLOGY, sealing=True) == rights_of(role, TOPOLOGY)
+
+
+@pytest.mark.parametrize(("sealing", "reads"), [("off", True), ("on", False)])
+def test_the_rights_that_are_printed_are_those_of_the_setting(
+    sealing: str, reads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOBSTREAM_SECURITY__SEALING", sealing)
+    printed = CliRunner().invoke(app, ["acls", "print", "-o", "json"], catch_exceptions=False).stdout
+    read = {
+        one["name"] for one in json.loads(printed) if (one["principal"], one["operation"]) == ("User:worker", "read")
+    }
+    assert ("jobs.inbox" in read) is reads
+    assert "workers.commands" in read
