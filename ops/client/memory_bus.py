@@ -1,11 +1,9 @@
 """A bus without any server, for tests of code that uses the client."""
 
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 from agents.bus import Delivered
 from agents.index_reader import JobQuery
@@ -13,6 +11,8 @@ from ops.client.bus import Stored
 from ops.client.errors import ClosedError, InvalidSubmissionError
 from ops.client.job import Job
 from ops.client.memory_ledger import MemoryLedger
+from ops.client.memory_query import fits
+from ops.client.memory_streams import Chunks, News
 from ops.reading.facts import document_of
 from ops.submitting import Submission
 from pipeline.identity import family_of_job
@@ -50,7 +50,7 @@ class MemoryBus:
         self._run = run
         self._changed = threading.Condition(threading.RLock())
         self._ledger = MemoryLedger(self._tell)
-        self._news: list[_News] = []
+        self._news: list[News] = []
         self._chunks: dict[str, list[LogChunk]] = {}
         self._closed = False
 
@@ -140,12 +140,12 @@ class MemoryBus:
             self._check()
             return list(self._ledger.facts.get(family, ()))
 
-    def follow(self, families: Sequence[str] | None = None, only: Container[bytes] | None = None) -> "_News":
+    def follow(self, families: Sequence[str] | None = None, only: Container[bytes] | None = None) -> News:
         """Return what follows the facts that come from now on."""
         keys = only if families is None else {family.encode() for family in families}
         with self._changed:
             self._check()
-            news = _News(self._changed, keys, self._news.remove)
+            news = News(self._changed, keys, self._news.remove)
             self._news.append(news)
             return news
 
@@ -159,12 +159,12 @@ class MemoryBus:
             self._check()
             latest = sorted(self._ledger.latest.values(), key=lambda fact: fact.time, reverse=True)
         found = (document_of(fact) for fact in latest if query.since is None or fact.time >= query.since * 1000)
-        return [document for document in found if _fits(document, query)][:limit]
+        return [document for document in found if fits(document, query)][:limit]
 
-    def chunks(self, job_id: str, since_ms: int) -> "_Chunks":
+    def chunks(self, job_id: str, since_ms: int) -> Chunks:
         """Return the job's output, from its beginning."""
         with self._changed:
-            return _Chunks(self._changed, self._chunks.setdefault(job_id, []))
+            return Chunks(self._changed, self._chunks.setdefault(job_id, []))
 
     def close(self) -> None:
         """Take nothing more; what the test asks of it goes on."""
@@ -228,58 +228,6 @@ class _Sending:
         pass
 
 
-class _News:
-    def __init__(
-        self, changed: threading.Condition, keys: Container[bytes] | None, leave: Callable[["_News"], None]
-    ) -> None:
-        self._changed = changed
-        self._keys = keys
-        self._leave = leave
-        self._facts: deque[Fact] = deque()
-
-    def put(self, fact: Fact) -> None:
-        if self._keys is None or fact.family.encode() in self._keys:
-            self._facts.append(fact)
-
-    def next(self, timeout: float) -> Fact | None:
-        with self._changed:
-            self._changed.wait_for(lambda: bool(self._facts), timeout)
-            return self._facts.popleft() if self._facts else None
-
-    def close(self) -> None:
-        with self._changed:
-            self._leave(self)
-
-
-class _Chunks:
-    def __init__(self, changed: threading.Condition, chunks: list[LogChunk]) -> None:
-        self._changed = changed
-        self._chunks = chunks
-        self._position = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def end(self) -> int:
-        with self._changed:
-            return len(self._chunks)
-
-    def reached(self, end: int) -> bool:
-        return self._position >= end
-
-    def next(self, timeout: float) -> LogChunk | None:
-        deadline = time.monotonic() + timeout
-        with self._changed:
-            while self._position >= len(self._chunks):
-                if not self._changed.wait(max(0.0, deadline - time.monotonic())):
-                    return None
-            self._position += 1
-            return self._chunks[self._position - 1]
-
-
 def _result(ending: Ending) -> dict[str, Any]:
     info = {"status": ending.exit_code, "metrics": {"products_staged": [dict(one) for one in ending.products]}}
     if not ending.exit_code:
@@ -287,22 +235,3 @@ def _result(ending: Ending) -> dict[str, Any]:
     error = ending.error or f"the command failed with exit code {ending.exit_code}"
     told = {"error": error, "short_error": short_error(error), "category": ending.category}
     return {"status": Status.FAILED, "job_info": info, **told}
-
-
-def _fits(document: Mapping[str, Any], query: JobQuery) -> bool:
-    wanted = {
-        ("status",): query.status,
-        ("type",): query.type,
-        ("job", "tag"): query.tag,
-        ("job", "job_info", "job_queue"): query.queue,
-        ("submission_id",): query.submission_id,
-        ("payload_hash",): query.payload_hash,
-        ("category",): query.category,
-    }
-    return all(value is None or _at(document, path) == value for path, value in wanted.items())
-
-
-def _at(document: Any, path: Sequence[str]) -> Any:
-    for name in path:
-        document = document.get(name) if isinstance(document, Mapping) else None
-    return document
