@@ -16,8 +16,8 @@ from pipeline.processors.plan import TRIAGE, Allowed, Plan, plan
 from pipeline.processors.processor import NotAllowedError, Processor
 from pipeline.processors.program import Program
 from pipeline.settings import Settings
-from pipeline.work.attempt import Prepare
 from pipeline.work.errors import AttemptError, Category
+from pipeline.work.seams import Prepare
 
 log = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ Whatever happens becomes a result: a failed one says why, and the work directory
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,15 +30,10 @@ from pipeline.work.errors import AttemptError, Category, Failure
 from pipeline.work.metrics import MetricsError, collect
 from pipeline.work.place import Place
 from pipeline.work.result import Result
+from pipeline.work.seams import Announce, Prepare, Publish, Seams, transferred
 from pipeline.work.supplying import Supply, supplied
 
 T = TypeVar("T")
-#: Bring the job's inputs into its directory; returns entries of `inputs_localized`.
-Prepare = Callable[[Path, Mapping[str, Any]], Awaitable[Sequence[Mapping[str, Any]]]]
-#: Publish the products in the directory, of the job as `_job.json` shows it; returns entries of `products_staged`.
-Publish = Callable[[Path, Mapping[str, Any]], Awaitable[Sequence[Mapping[str, Any]]]]
-#: Told once, before the command runs, the fields of `job_info` that are known then.
-Announce = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
 async def run_attempt(
@@ -73,7 +68,7 @@ async def run_attempt(
     cancelled: asyncio.CancelledError | None = None
     try:
         try:
-            await run.live(_Seams(announce, supply, prepare, publish, pre))
+            await run.live(Seams(supply, prepare, pre, announce, publish))
         except Exception as error:
             run.conclusion.fail(Failure.of(error))
         await run.follow_up(post)
@@ -94,15 +89,6 @@ async def run_attempt(
     return result
 
 
-@dataclass(frozen=True, slots=True)
-class _Seams:
-    announce: Announce | None
-    supply: Supply | None
-    prepare: Prepare | None
-    publish: Publish | None
-    pre: Sequence[Processor]
-
-
 class _Attempt:
     def __init__(
         self,
@@ -121,9 +107,9 @@ class _Attempt:
         self._stop = stop
         self.conclusion = Conclusion(document, place, datetime.now(UTC), task_id)
 
-    async def live(self, seams: _Seams) -> None:
+    async def live(self, seams: Seams) -> None:
         """Go through the attempt's life, as far as it gets."""
-        conclusion = self.conclusion
+        conclusion, limit = self.conclusion, self._place.transfer_timeout
         directory = await in_thread(conclusion.open, self._labels)
         command = self._command()
         # what a job may not have, or can't, it needn't bring inputs for
@@ -131,7 +117,7 @@ class _Attempt:
         conclusion.mask = given.mask
         spec = await self._make_ready(directory, command, seams.supply)
         if seams.prepare is not None:
-            bringing = self._transfer(seams.prepare, directory, Category.INPUTS, self._document)
+            bringing = transferred(seams.prepare, directory, Category.INPUTS, self._document, limit)
             conclusion.inputs.extend(await self._unless_stopped(bringing))
         go_on = await self._call_before(seams.pre, directory)
         here("worker.files-written")
@@ -155,7 +141,7 @@ class _Attempt:
         await in_thread(self._measure, directory)
         self._heed_stop()
         if seams.publish is not None:
-            publishing = self._transfer(seams.publish, directory, Category.PUBLISH, conclusion.job())
+            publishing = transferred(seams.publish, directory, Category.PUBLISH, conclusion.job(), limit)
             conclusion.products.extend(await publishing)
 
     async def follow_up(self, processors: Sequence[Processor]) -> None:
@@ -255,21 +241,6 @@ class _Attempt:
             working.cancel()
             await asyncio.wait({working})
         raise self._stopped()
-
-    async def _transfer(
-        self, seam: Prepare | Publish, directory: Path, category: Category, document: Mapping[str, Any]
-    ) -> Sequence[Any]:
-        try:
-            async with asyncio.timeout(self._place.transfer_timeout):
-                return await seam(directory, document)
-        except AttemptError:
-            raise
-        except TimeoutError as error:
-            said = f"{category.value} failed: {str(error) or f'not done in {self._place.transfer_timeout:g} s'}"
-            raise AttemptError(said, category) from error
-        except Exception as error:
-            said = f"{category.value} failed: {type(error).__name__}: {error}"
-            raise AttemptError(said, category) from error
 
     async def _end_command(self, outcome: Outcome, spec: RunSpec) -> None:
         self.conclusion.end_command(outcome)
