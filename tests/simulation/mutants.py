@@ -9,7 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 from agents.changelog_reader import Change
-from agents.orchestrator import merging_table
+from agents.orchestrator import merging_table, outputs
 from agents.orchestrator.batch import Batch
 from agents.orchestrator.merging_table import MergingTable
 from agents.orchestrator.outputs import Outputs
@@ -243,4 +243,6 @@ MUTANTS = (
            lambda: [patch.object(LedgerTables, "deletions", lambda self, partition: {})], seed=14),
     Mutant("refused claims keep their credit", "slots are lost, and jobs wait for ever",
            lambda: [patch.object(Account, "refuse", lambda self, key: None)], seed=4),
+    Mutant("grants in clear", "other workers read a job and its token (decision 029)",
+           lambda: [patch.object(outputs, "seal", lambda grant: grant)], seed=3),
 )  # fmt: skip
