@@ -31,6 +31,7 @@ class Site:
     sealing: bool = False
     agents: dict[str, AgentProcess] = field(default_factory=dict)
     facts: list[Fact] = field(default_factory=list)
+    given: list[acls.Grant] = field(default_factory=list)
 
     def settings(self, user: str, **kafka: Any) -> Settings:
         """What a process of this user is given; only gate and ledger know the key of the tokens."""
@@ -53,7 +54,8 @@ class Site:
         admin.apply(administrator)
         rights = {f"User:{role}": rights_of(role, topology, sealing=self.sealing) for role in Role}
         rights |= {f"User:{one}": rights_of(Role.PRODUCER, topology, principal=one) for one in self.topics.principals}
-        acls.create(administrator, acls.grants(rights))
+        self.given = acls.grants(rights)
+        acls.create(administrator, self.given)
         events = topology.events
         self.log.follow(events, dict.fromkeys(range(events.partitions), 0))
 
@@ -69,6 +71,8 @@ class Site:
         for agent in reversed(self.agents.values()):
             agent.stop(20)
         self.log.close()
+        # the broker's users are others' too, who look at all that they may do
+        acls.remove(self.settings(ADMIN), [one.binding() for one in self.given])
 
     def submit(self, user: str, payload: dict[str, Any], **options: Any) -> str:
         """Submit by the user's own topic; return the job that came of it."""
