@@ -1,6 +1,6 @@
 """Names that follow from content: payload hash, family, job id, attempt token.
 
-Everything here is a pure function, so that a redelivered submission makes the same jobs and an old
+Everything here is a pure function, so that a redelivered submission asks for the same jobs and an old
 owner's repeat shows the same token (design §2, §4).
 """
 
@@ -17,7 +17,8 @@ from typing import Any
 UNHASHED_KEYS = ("_disk_usage", "_sciflo_job_num", "_sciflo_wuid")
 
 FAMILY_LENGTH = 20
-_SUFFIX_LENGTH = 12
+_ASKED_LENGTH = 12
+_LIFE_LENGTH = 6
 _TYPE_PREFIX = re.compile(r"^\w+?:")
 #: What registered job types are called (spec §2.1).
 _REGISTRABLE = re.compile(r"job-[^:]+:.+", re.DOTALL)
@@ -61,10 +62,33 @@ def is_registrable(job_type: str) -> bool:
     return _REGISTRABLE.fullmatch(job_type) is not None
 
 
-def job_id(family: str, submission_id: str, hash_: str, creator: str, queue: str) -> str:
-    """Return the id of the job that a creator makes for a queue from a submission (design §2)."""
+def job_id(family: str, submission_id: str, hash_: str, creator: str, queue: str, life: str = "") -> str:
+    """Return the id of the job that a creator makes for a queue from a submission (design §2).
+
+    `life` (`life_of`) tells it from the job that the same submission made before, which was forgotten since. All else
+    that the id is made of says what was asked for (`asked_of`).
+    """
     parts = "\0".join((submission_id, hash_, creator, queue))
-    return f"{family}-{hashlib.sha256(parts.encode()).hexdigest()[:_SUFFIX_LENGTH]}"
+    return f"{family}-{hashlib.sha256(parts.encode()).hexdigest()[:_ASKED_LENGTH]}{life}"
+
+
+def life_of(topic: str, partition: int, offset: int, time: int) -> str:
+    """Return the end of the ids of the jobs that a record of `topic` makes, which has this `time` (ms) there.
+
+    The same for that record however often it is read, and another for any other record.
+    """
+    return hashlib.sha256(f"{topic}\0{partition}\0{offset}\0{time}".encode()).hexdigest()[:_LIFE_LENGTH]
+
+
+def asked_of(job: str) -> str:
+    """Return the part of a job id that is the same however often the job's submission is sent.
+
+    >>> first = job_id("0" * 20, "s", "h", "c", "q", life_of("jobs.submit", 0, 7, 1000))
+    >>> again = job_id("0" * 20, "s", "h", "c", "q", life_of("jobs.submit", 0, 9, 2000))
+    >>> first == again, asked_of(first) == asked_of(again)
+    (False, True)
+    """
+    return job[: FAMILY_LENGTH + 1 + _ASKED_LENGTH]
 
 
 def family_of_job(job: str) -> str:

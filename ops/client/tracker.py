@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from ops.client.errors import ClientError, NotYetError, UnknownJobError
 from ops.reading.facts import Facts
 from ops.submitting import is_final, original_of, siblings_of
-from pipeline.identity import family_of_job
+from pipeline.identity import asked_of, family_of_job
 from pipeline.messages.fact import Fact
 from pipeline.statuses import REFUSALS
 
@@ -93,8 +93,13 @@ class Tracker:
         what = f"submission {self.submission_id} is not taken" if self.job_id is None else f"{self.job_id}: no news"
         yield Until(lambda: bool(self.latest), f"{what}: `jobstream status` says whether gate and orchestrator run")
         if self._wanted is None:
-            # the first fact of all: only a submission's own facts come from the message that names its jobs
-            self._wanted = yield Call(lambda: siblings_of(self._facts, self.history[0]))
+            # a job's first fact: only those come from the message that names its jobs. The last of them: what was
+            # submitted under this id before, and is forgotten, made other jobs
+            first = next((fact for fact in reversed(self.history) if fact.seq == 1), self.history[0])
+            made = yield Call(lambda: siblings_of(self._facts, first))
+            # of those it was not the first to ask for, the ledger kept the jobs that there were
+            newest = {asked_of(job_id): job_id for job_id in self.latest}
+            self._wanted = {newest.get(asked_of(job_id), job_id) for job_id in made}
         wanted = self._wanted or set()
         yield Until(lambda: wanted <= self.latest.keys(), f"submission {self.submission_id} is taken in part")
         return [job_id for job_id in self.latest if job_id in wanted]

@@ -9,7 +9,7 @@ from pipeline.audit.course import attempts_problem, course_problem, holder_probl
 from pipeline.audit.finding import Check, Findings, Open, Violation
 from pipeline.audit.life import BETWEEN_ATTEMPTS, OCCUPYING, Life, Lives
 from pipeline.audit.store import Store, Table
-from pipeline.identity import attempt_key
+from pipeline.identity import asked_of, attempt_key
 from pipeline.messages.fact import Fact
 from pipeline.replay.comparison import digest
 from pipeline.statuses import REFUSALS, Status
@@ -104,8 +104,11 @@ class Audit:
     def end(self, decided: int) -> None:
         """Say that all facts of messages before inbox offset `decided` were fed: what is missing now is missing."""
         for job_id, row in self._causes.submitted().rows():
-            self._findings.jobs += 1
             life = self._lives.of(job_id)
+            if life.seq == 0 and any(self._lives.of(other).seq > 0 for other in self._causes.before(job_id)):
+                # the same submission again: its job is the first one's
+                continue
+            self._findings.jobs += 1
             offset = int(row["offset"])
             if life.seq == 0 and offset >= decided:
                 self._findings.unjudged[UNDECIDED] += 1
@@ -210,7 +213,7 @@ class Audit:
         others = [
             one
             for one in self._lives.occupants(fact.family)
-            if one.submission_id != fact.submission_id
+            if (one.submission_id != fact.submission_id or asked_of(one.job_id) == asked_of(fact.job_id))
             and one.job_id != fact.job_id
             and not (one.status == Status.COMPLETED and cause.time - one.time >= self._causes.window)
         ]

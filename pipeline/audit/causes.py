@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from pipeline.audit.store import Store, Table
-from pipeline.identity import attempt_key
+from pipeline.identity import asked_of, attempt_key
 from pipeline.messages import report as reports
 from pipeline.messages.inbox import Claim, Control, Due, Inbox, OutputRefused, PolicySet, Rejected, Report, Submitted
 
@@ -49,6 +49,7 @@ class Causes:
         self.window = window
         self._causes = Table(store, f"cause/{partition}")
         self._submitted = Table(store, f"submitted/{partition}")
+        self._alike = Table(store, f"alike/{partition}")
         self._released = Table(store, f"released/{partition}")
         self._sources = Table(store, "source")
 
@@ -68,6 +69,7 @@ class Causes:
             for job_id in cause.jobs:
                 if self._submitted.get(job_id) is None:
                     self._submitted.put(job_id, {"offset": offset, "time": time})
+                    self._alike.put(asked_of(job_id), {"jobs": [*self._before(asked_of(job_id)), job_id]})
             if message.source is not None:
                 place = (message.source.partition, message.source.offset)
                 self._sources.put(source_key(*place, message.principal), {})
@@ -86,6 +88,15 @@ class Causes:
     def submitted(self) -> Table:
         """Return the jobs that submissions made, with the offset of the first."""
         return self._submitted
+
+    def before(self, job_id: str) -> list[str]:
+        """Return the ids that earlier records of the same submission gave this job, the first one first."""
+        alike = self._before(asked_of(job_id))
+        return alike[: alike.index(job_id)] if job_id in alike else alike
+
+    def _before(self, asked: str) -> list[str]:
+        row = self._alike.get(asked)
+        return [] if row is None else list(row["jobs"])
 
     def _window(self, policy: PolicySet) -> None:
         try:

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import orjson
 
+from pipeline.identity import asked_of
 from pipeline.messages.inbox import Source
 from pipeline.statuses import BLOCKING, Status
 
@@ -121,8 +122,11 @@ class Family:
         return not self.jobs and not self.done
 
     def knows(self, job_id: str) -> bool:
-        """Say whether this job was submitted before."""
-        return job_id in self.jobs or job_id in self.done
+        """Say whether this job was submitted before, by whichever record of its submission."""
+        if job_id in self.jobs or job_id in self.done:
+            return True
+        asked = asked_of(job_id)
+        return any(asked_of(name) == asked for name in (*self.jobs, *self.done))
 
     def has_applied(self, source: Source | None) -> bool:
         """Say whether this source record was applied before; an offset without a topic's id counts for any."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from pipeline.identity import family_of_hash, family_of_payload, job_id, payload_hash
+from pipeline.identity import family_of_hash, family_of_payload, job_id, life_of, payload_hash
 from pipeline.messages import mark, trace
 from pipeline.messages.inbox import Inbox, NewJob, Source, Submitted
 from pipeline.messages.needs import Needs
@@ -39,14 +39,20 @@ class Origin:
         """The id of a submission that brings none of its own."""
         return self.named or f"{self.topic}-{self.source.partition}-{self.source.offset}"
 
+    @property
+    def life(self) -> str:
+        """What tells its jobs from those that the same submission made before they were forgotten."""
+        return life_of(self.topic, self.source.partition, self.source.offset, self.time)
+
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """What a submission is called: its id, hash and family; its mark if it was sent again, its sender, its trace."""
+    """What a submission is called: its id, hash, family, life; its mark if it was sent again, its sender, its trace."""
 
     submission_id: str
     payload_hash: str
     family: str
+    life: str = ""
     replay: str = ""
     principal: str | None = None
     trace: Trace = field(default_factory=Trace)
@@ -58,7 +64,8 @@ class Naming:
         hash_ = own or payload_hash(submission.payload)
         sender = origin.principal
         family = family_of_hash(hash_, sender) if own else family_of_payload(hash_, submission.type, sender)
-        return cls(submission.submission_id or origin.submission_id, hash_, family, origin.replay, sender, origin.trace)
+        own_id = submission.submission_id or origin.submission_id
+        return cls(own_id, hash_, family, origin.life, origin.replay, sender, origin.trace)
 
 
 def submitter(principal: str | None, username: str | None) -> dict[str, Any]:
@@ -88,7 +95,7 @@ def jobs_of(submission: Submission, creators: Iterable[Creator], origin: Origin,
 
 
 def _job(submission: Submission, naming: Naming, creator: Creator, made: Created, queue: str, gap: int) -> NewJob:
-    identity = job_id(naming.family, naming.submission_id, naming.payload_hash, creator.name, queue)
+    identity = job_id(naming.family, naming.submission_id, naming.payload_hash, creator.name, queue, naming.life)
     soft = limits.chosen(creator.soft_time_limit, submission.soft_time_limit)
     hard = limits.with_gap(soft, limits.chosen(creator.time_limit, submission.time_limit), gap)
     if hard is not None and hard > INT_MAX:

@@ -36,7 +36,7 @@ def rejected(record: Mapping[str, Any], error: str, origin: Origin) -> Inbox:
         if hash_
         else family_of_hash(submission_id, origin.principal)
     )
-    identity = job_id(family, submission_id, hash_, "", "")
+    identity = job_id(family, submission_id, hash_, "", "", origin.life)
     job: dict[str, Any] = {
         "type": type_of(job_type) or "unknown",
         "name": (_text(record, "job_name") or job_type).replace(":", "__") or identity,

@@ -90,8 +90,8 @@ def check_report(output: str) -> None:
     rows = [line.split() for line in output.splitlines()]
     for status, count in (("job-completed", "12"), ("job-failed", "3"), ("job-deduped", "2")):
         assert [status, count] in rows
-    assert re.search(r"^tile 0,0 again +[0-9a-f]{20}-[0-9a-f]{12} +tile 0,0$", output, re.MULTILINE)
-    assert re.search(r"^tile 2,3 again +[0-9a-f]{20}-[0-9a-f]{12} +tile 2,3$", output, re.MULTILINE)
+    assert re.search(r"^tile 0,0 again +[0-9a-f]{20}-[0-9a-f]{18} +tile 0,0$", output, re.MULTILINE)
+    assert re.search(r"^tile 2,3 again +[0-9a-f]{20}-[0-9a-f]{18} +tile 2,3$", output, re.MULTILINE)
     assert re.search(r"^too slow .*time limit of 3 s exceeded", output, re.MULTILINE)
     assert re.search(r"^tile 9,9 .*exit code 2: ValueError: tile row 9 is outside the model", output, re.MULTILINE)
     assert re.search(r"^no payload +payload: Field required$", output, re.MULTILINE)

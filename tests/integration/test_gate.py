@@ -21,7 +21,7 @@ from agents.gate.queues import Queues
 from agents.gate.record import Outgoing
 from agents.registry import ConfluentRegistry
 from pipeline.codec import Codec
-from pipeline.identity import family_of_hash, job_id, tick_token, token
+from pipeline.identity import asked_of, family_of_hash, job_id, tick_token, token
 from pipeline.messages.control import ControlRequest
 from pipeline.messages.inbox import Control, Heartbeat, Held, Rejected, Report, Submitted, Tick
 from pipeline.messages.report import Shown, WorkerReport
@@ -139,7 +139,7 @@ def test_a_record_of_a_source_is_called_by_its_key_and_its_place_there(
     until(lambda: len(one.inbox()) == 4, what="an answer to each")
     taken = one.bodies(Submitted)
     assert [body.submission_id for body in taken] == ["pg/row@17", "pg/row@17", "pg/row@18"]
-    assert len({job.job_id for body in taken for job in body.jobs}) == 2
+    assert len({asked_of(job.job_id) for body in taken for job in body.jobs}) == 2
     (refused,) = one.bodies(Rejected)
     assert "no header lsn" in refused.error
 
@@ -474,5 +474,5 @@ def test_a_job_id_names_the_partition_that_its_submission_went_to(
     ((partition, message),) = one.partitions_of_inbox()
     (body,) = one.bodies(Submitted)
     family = family_of_hash("mine")
-    assert body.jobs[0].job_id == job_id(family, "good", "mine", "utils.get_job_json", "good")
+    assert asked_of(body.jobs[0].job_id) == job_id(family, "good", "mine", "utils.get_job_json", "good")
     assert (message.family, partition) == (family, one.topology.job_partition(body.jobs[0].job_id))

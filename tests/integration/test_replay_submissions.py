@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from agents.gate.main import Gate
 from ops.cli import exits
 from ops.cli.main import app
+from pipeline.identity import asked_of
 from pipeline.messages.inbox import Submitted
 from pipeline.settings import Settings
 from tests.integration.gate_support import Site, settings_for
@@ -59,7 +60,7 @@ def test_a_range_is_sent_once_more_marked_and_under_new_ids_and_the_same_mark_ma
         gate.stop()
     jobs = [job for body in new.bodies(Submitted) for job in body.jobs]
     assert {body.submission_id for body in new.bodies(Submitted)} == {"s1~june", "s3~june"}
-    assert len({job.job_id for job in jobs}) == 2
+    assert len({asked_of(job.job_id) for job in jobs}) == 2
     assert {orjson.loads(job.body)["replay"] for job in jobs} == {"june"}
     # what is a replay itself is not sent on
     chain = replay(new, *span, "--dry-run")

@@ -13,10 +13,11 @@ from pipeline.audit.causes import Causes
 from pipeline.audit.finding import Check, Findings
 from pipeline.audit.store import MemoryStore, Store
 from pipeline.audit.taken import Taken
-from pipeline.identity import family_of_job
+from pipeline.identity import family_of_hash, family_of_job, job_id
 from pipeline.ledger.policy import Policy
 from pipeline.messages.fact import Fact
-from pipeline.messages.inbox import Claim, Control, PolicySet, Report
+from pipeline.messages.inbox import Claim, Control, NewJob, PolicySet, Report, Submitted
+from pipeline.messages.needs import Needs
 from pipeline.replay.recorded import Recorded
 from pipeline.statuses import ATTEMPT_FAILED, CONTROL_REFUSED, Status
 from tests.unit.partition_support import HOLDER, Owner
@@ -103,6 +104,26 @@ def test_an_accepted_submission_without_a_fact_is_found_unless_it_is_not_decided
     assert [(one.check, one.job_id) for one in findings.violations] == [(Check.ENDS, job)]
     assert judged(read(owner), [], decided=0).unjudged == {reasons.UNDECIDED: 1}
     assert judged(read(owner), [], buried=[0]).violations == []
+
+
+def _by_another_record(owner: Owner, life: str) -> str:
+    family = family_of_hash("h")
+    job = job_id(family, "s1", "h", "c", "q", life)
+    owner.send(family, Submitted("s1", "h", True, (NewJob(job, "q", "c", 0, Needs(), "{}"),)))
+    return job
+
+
+def test_a_submission_that_comes_by_two_records_is_one_job_and_two_are_found(owner: Owner) -> None:
+    job, facts = completed_job(owner)
+    again = _by_another_record(owner, "bbbbbb")
+    assert owner.facts() == facts
+    findings = judged(read(owner), facts)
+    assert (findings.violations, findings.jobs) == ([], 1)
+    assert judged(read(owner), []).violated == {Check.ENDS: 2}
+    offset = len(owner.log) - 1
+    taken = changed(replace(facts[0], job_id=again, inbox_offset=offset, time=facts[-1].time + 1))
+    (found,) = judged(read(owner), [*facts, taken]).violations
+    assert (found.check, job in found.detail) == (Check.DEDUP_ADMITS, True)
 
 
 def test_what_has_not_ended_is_listed(owner: Owner) -> None:

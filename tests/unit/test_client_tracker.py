@@ -9,6 +9,7 @@ import pytest
 
 from ops.client import errors
 from ops.client.tracker import Tracker
+from pipeline.identity import job_id
 from pipeline.messages.fact import Fact
 from pipeline.messages.inbox import Inbox, NewJob, Submitted
 from pipeline.messages.needs import Needs
@@ -89,6 +90,23 @@ def test_another_submission_of_the_same_id_is_not_taken_for_this_one() -> None:
     known.add(fact(TWO, 1, Status.QUEUED))
     assert known.drive(known.taken(), 1) == [ONE, TWO]
     assert {one.family for one in known.history} == {FAMILY}
+
+
+def test_of_jobs_that_one_submission_made_twice_the_last_are_waited_for() -> None:
+    old, new, other = (job_id(FAMILY, "s1", "h", "c", queue, life) for queue, life in
+                       (("q", "aaaaaa"), ("q", "bbbbbb"), ("r", "cccccc")))  # fmt: skip
+
+    class Again(Log):
+        def cause(self, fact: Fact) -> Inbox:
+            # the message that made `other` asked once more for what `new` is
+            again = job_id(FAMILY, "s1", "h", "c", "q", "cccccc")
+            made = {old: [old], new: [new], other: [again, other]}[fact.job_id]
+            return Inbox(FAMILY, Submitted("s1", "h", True, tuple(NewJob(j, "q", "c", 0, Needs(), "{}") for j in made)))
+
+    for past, wanted in (([old, new], [new]), ([old, new, other], [new, other])):
+        known = Tracker(Again(*(fact(job, 1, Status.QUEUED) for job in past)), FAMILY, "s1")
+        known.has_a_past()
+        assert known.drive(known.taken(), 1) == wanted
 
 
 def test_a_refusal_is_seen_and_changes_nothing() -> None:

@@ -7,7 +7,7 @@ import pytest
 from pipeline.identity import family_of_hash, family_of_job, job_id, task_id
 from pipeline.ledger.policy import Policy
 from pipeline.ledger.state import MAX_STUBS, Family
-from pipeline.messages.inbox import NewJob, OutputRefused, Source, Submitted
+from pipeline.messages.inbox import NewJob, OutputRefused, Rejected, Source, Submitted
 from pipeline.messages.needs import Needs
 from tests.unit.ledger_support import HOLDER, OTHER, QUEUE, Ledger
 
@@ -78,6 +78,27 @@ def test_the_same_submission_again_is_a_redelivery_and_changes_nothing(ledger: L
     job = ledger.submit()
     ledger.submit()
     assert ledger.statuses(job) == [QUEUED]
+
+
+def test_the_same_submission_by_another_record_is_the_job_that_it_was_until_that_is_forgotten(ledger: Ledger) -> None:
+    family = family_of_hash("h")
+
+    def send(life: str) -> str:
+        job = job_id(family, "s", "h", "c", QUEUE, life)
+        new = NewJob(job, QUEUE, "c", 0, Needs(), "{}")
+        ledger.send(family, Submitted("s", "h", False, (new,)))
+        return job
+
+    first, again = send("aaaaaa"), send("bbbbbb")
+    assert (ledger.statuses(first), ledger.statuses(again)) == ([QUEUED], [])
+    ledger.claim(first)
+    ledger.report("completed", first)
+    assert ledger.statuses(send("cccccc")) == []
+    ledger.now += ledger.policy.window_ms + 1000
+    second = send("dddddd")
+    assert (ledger.statuses(second), [fact.seq for fact in ledger.of(second)]) == ([QUEUED], [1])
+    ledger.send(family, Rejected(job_id(family, "s", "h", "c", QUEUE, "eeeeee"), "s", "h", "bad", "{}"))
+    assert len(ledger.of(second)) == 1
 
 
 def test_a_source_record_that_comes_twice_is_applied_once(ledger: Ledger) -> None:

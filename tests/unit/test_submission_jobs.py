@@ -7,8 +7,9 @@ import pytest
 
 from pipeline import identity
 from pipeline.codec import Codec
+from pipeline.identity import asked_of
 from pipeline.jobtypes.job_type import JobType
-from pipeline.messages.inbox import Inbox, Rejected, Source, Submitted
+from pipeline.messages.inbox import Inbox, NewJob, Rejected, Source, Submitted
 from pipeline.submission.creators import Creator, Creators
 from pipeline.submission.errors import UnacceptableError
 from pipeline.submission.jobs import Origin, jobs_of
@@ -54,16 +55,24 @@ def test_the_clients_own_submission_id_is_kept() -> None:
     assert submitted(submission(submission_id="mine"))[1].submission_id == "mine"
 
 
-def test_a_submission_that_is_sent_again_from_elsewhere_makes_the_jobs_of_its_first_place() -> None:
+def _asked(jobs: tuple[NewJob, ...]) -> list[str]:
+    return [asked_of(job.job_id) for job in jobs]
+
+
+def test_a_submission_that_is_sent_again_from_elsewhere_asks_for_the_jobs_of_its_first_place() -> None:
     again = Origin("jobs.submit", Source("submit", 5, 99), 1, named=ORIGIN.submission_id)
-    assert submitted(submission(), origin=again)[1] == submitted(submission())[1]
+    first, second = submitted(submission())[1], submitted(submission(), origin=again)[1]
+    assert (second.submission_id, _asked(second.jobs)) == (first.submission_id, _asked(first.jobs))
     assert submitted(submission(submission_id="mine"), origin=again)[1].submission_id == "mine"
 
 
-def test_the_same_submission_elsewhere_in_the_log_makes_the_same_jobs() -> None:
+def test_the_same_submission_elsewhere_in_the_log_asks_for_the_same_jobs_under_other_ids() -> None:
     later = Origin("jobs.submit", Source("submit", 5, 99), 1)
     one = submission(submission_id="mine")
-    assert submitted(one)[1].jobs == submitted(one, origin=later)[1].jobs
+    first, second = submitted(one)[1].jobs, submitted(one, origin=later)[1].jobs
+    assert _asked(first) == _asked(second)
+    assert [job.job_id for job in first] != [job.job_id for job in second]
+    assert submitted(one, origin=later)[1].jobs == second
 
 
 def test_each_creator_and_queue_makes_a_job_of_its_own() -> None:
