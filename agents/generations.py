@@ -3,8 +3,6 @@
 The first has none. A generation is begun by `jobstream ledger move` alone.
 """
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -13,11 +11,12 @@ from confluent_kafka import KafkaException
 
 from agents.admin import TopicError
 from agents.bus import consumer, read_to_end
+from agents.patience import patiently
 from pipeline.settings import Settings
 
 _KEY = "inbox/"
-#: s for which a start waits for the broker, and between two tries
-_START, _PAUSE = 60.0, 0.2
+#: s for which a start waits for the broker
+_START = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ def check(settings: Settings) -> None:
 
     A broker that doesn't say, whose new topics have no leaders at first, is asked again for a minute; then OSError.
     """
-    known = _persist(lambda: generations(settings))
+    known = patiently(lambda: generations(settings), _START)
     newest, wanted = max(known, default=1), settings.topology.inbox_generation
     if wanted < newest:
         raise TopicError(
@@ -82,17 +81,6 @@ def check(settings: Settings) -> None:
         raise TopicError(
             f"the inbox is in generation {newest}, not {wanted}: `jobstream ledger move` makes the next one"
         )
-
-
-def _persist(ask: Callable[[], dict[int, Generation]]) -> dict[int, Generation]:
-    deadline = time.monotonic() + _START
-    while True:
-        try:
-            return ask()
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(_PAUSE)
 
 
 def variables(generation: Generation) -> tuple[str, ...]:

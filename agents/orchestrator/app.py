@@ -60,6 +60,8 @@ class Orchestrator:
         self._guard = StallGuard(settings.ledger.session_ms)
         self._watched = False
         self._announced = False
+        #: Counts assignments and their ends: a start of owning that was overtaken by another goes no further.
+        self._turn = 0
         self._owned: dict[int, Partition] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._locks: dict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -123,6 +125,7 @@ class Orchestrator:
             self.app.add_future(self._guard.run())
 
     async def _on_revoked(self, _sender: Any, revoked: Any = None, **_: Any) -> None:
+        self._turn += 1
         self._owned.clear()
         for task in self._tasks:
             task.cancel()
@@ -130,6 +133,7 @@ class Orchestrator:
 
     async def _on_recovered(self, _sender: Any, **_: Any) -> None:
         await self._on_revoked(None)
+        turn = self._turn
         name = self._topology.inbox.name
         numbers = sorted(tp.partition for tp in self.app.assignor.assigned_actives() if tp.topic == name)
         bounds = await asyncio.to_thread(inbox_bounds, self.settings)
@@ -137,15 +141,22 @@ class Orchestrator:
         for number in numbers:
             # a batch that is still under way over a rebalance is in the tables before they are read
             async with self._locks[number]:
+                if self._turn != turn:
+                    return
                 here("ledger.recovering")
                 begins = max(bounds[number].begins, self._reached.get(number, 0))
                 partition = Partition(number, self._tables, self._outputs, self._codec, self._guard.check, begins)
                 await partition.recover()
+                if self._turn != turn:
+                    # lost meanwhile: whoever begins after this one recovers anew
+                    return
                 here("ledger.recovered")
                 self._verify(partition, bounds[number], ids)
                 await self._mark(number, ids)
                 await self._announce_policy(number)
                 here("ledger.owning")
+                if self._turn != turn:
+                    return
                 self._owned[number] = partition
             self._tasks.append(asyncio.create_task(self._tick(partition)))
         await self._announce_protocol()

@@ -9,7 +9,9 @@ from pathlib import Path
 import structlog
 
 from agents.admin import topic_ids
+from agents.bus import CALL_TIMEOUT
 from agents.orchestrator.row import Backing
+from agents.patience import patiently
 from pipeline.settings import Settings
 from pipeline.topology import TABLES
 
@@ -27,9 +29,12 @@ class LostTablesError(Exception):
 
 
 def changelog_ids(settings: Settings) -> dict[str, str]:
-    """Return the broker's id of each table's changelog; OSError where it can't be asked, TopicError where one isn't."""
+    """Return the broker's id of each table's changelog.
+
+    Raises OSError where it can't be had within CALL_TIMEOUT, TopicError where one isn't there.
+    """
     names = dict(zip(TABLES, (topic.name for topic in settings.topology.changelogs()), strict=True))
-    ids = topic_ids(settings, names.values())
+    ids = patiently(lambda: topic_ids(settings, names.values()), CALL_TIMEOUT)
     return {table: ids[name] for table, name in names.items()}
 
 

@@ -1,6 +1,5 @@
 """The inbox's identity: a ledger's tables belong to one inbox topic, and to no other (design §4)."""
 
-import time
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, TopicCollection
@@ -8,11 +7,9 @@ from confluent_kafka import Consumer, TopicCollection
 from agents import offsets
 from agents.admin_client import admin_client
 from agents.bus import CALL_TIMEOUT, client_config, consumer
+from agents.patience import patiently
 from pipeline.settings import Settings
 from pipeline.topology import Topology
-
-#: s between two questions
-_PAUSE = 0.2
 
 
 class WrongInboxError(Exception):
@@ -46,16 +43,8 @@ def inbox_bounds(settings: Settings) -> dict[int, Bounds]:
     topology = settings.topology
     # asks in the name of the group, and is never a member
     client = consumer(settings, "jobstream-orchestrator-ends", topology.name(topology.ledger_id))
-    deadline = time.monotonic() + CALL_TIMEOUT
     try:
-        while True:
-            try:
-                return _bounds(client, topology)
-            except OSError:
-                # a broker that is busy, or was just started: who gives up at once would only start again
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(_PAUSE)
+        return patiently(lambda: _bounds(client, topology), CALL_TIMEOUT)
     finally:
         client.close()
 

@@ -35,8 +35,9 @@ def run(settings: Settings, *, gate: bool = True) -> int:
         )
         return FAILED
     topics = [topic.name for topic in settings.topology.fixed()]
-    inner = _start_gate(settings) if gate else None
+    inner = None
     try:
+        inner = _start_gate(settings) if gate else None
         return run_app(orchestrator.app, settings, topics)
     finally:
         if inner is not None:

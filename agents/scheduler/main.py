@@ -7,6 +7,7 @@ import time
 import structlog
 from confluent_kafka import KafkaException
 
+from agents import generations
 from agents.admin import TopicError, check_ready
 from agents.bus import DeliveryError
 from agents.logging import configure
@@ -32,6 +33,8 @@ def run(settings: Settings) -> int:
         signal.signal(number, lambda *_: ended.set())
     try:
         check_ready(settings)
+        # its claims would go to an inbox that nobody reads any more
+        generations.check(settings)
         agent = _agent(settings, ended)
     except (TopicError, FeedError, KafkaException, OSError) as error:
         log.error("the scheduler can't start", error=str(error))
