@@ -3,6 +3,7 @@
 The first has none. A generation is begun by `jobstream ledger move` alone.
 """
 
+import threading
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -66,12 +67,13 @@ def generations(settings: Settings) -> dict[int, Generation]:
     return found
 
 
-def check(settings: Settings) -> None:
+def check(settings: Settings, ended: threading.Event | None = None) -> None:
     """Raise TopicError where the settings name another generation of the inbox than the newest.
 
-    A broker that doesn't say, whose new topics have no leaders at first, is asked again for a minute; then OSError.
+    A broker that doesn't say, whose new topics have no leaders at first, is asked again for a minute, or until `ended`
+    is set; then OSError.
     """
-    known = patiently(lambda: generations(settings), _START)
+    known = patiently(lambda: generations(settings), _START, ended)
     newest, wanted = max(known, default=1), settings.topology.inbox_generation
     if wanted < newest:
         raise TopicError(

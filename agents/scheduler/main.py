@@ -2,7 +2,6 @@
 
 import signal
 import threading
-import time
 
 import structlog
 from confluent_kafka import KafkaException
@@ -11,6 +10,7 @@ from agents import generations
 from agents.admin import TopicError, check_ready
 from agents.bus import DeliveryError
 from agents.logging import configure
+from agents.patience import patiently
 from agents.scheduler.feed import FeedError
 from agents.scheduler.turn import Agent
 from pipeline.settings import Settings
@@ -19,8 +19,8 @@ log = structlog.stdlib.get_logger(__name__)
 
 #: It could not start.
 EXIT_UNREADY = 1
-#: Seconds for which a start waits for what the broker may yet answer, and between two tries.
-START, _PAUSE = 60.0, 0.5
+#: Seconds for which a start waits for what the broker may yet answer.
+START = 60.0
 #: It gave up, and a new process may do better.
 EXIT_FAILED = 70
 
@@ -32,11 +32,10 @@ def run(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     try:
-        check_ready(settings)
-        # its claims would go to an inbox that nobody reads any more
-        generations.check(settings)
-        agent = _agent(settings, ended)
+        agent = _begin(settings, ended)
     except (TopicError, FeedError, KafkaException, OSError) as error:
+        if ended.is_set():
+            return 0
         log.error("the scheduler can't start", error=str(error))
         return EXIT_UNREADY
     log.info("the scheduler stands by", brokers=settings.kafka.bootstrap)
@@ -50,14 +49,10 @@ def run(settings: Settings) -> int:
     return 0
 
 
-def _agent(settings: Settings, ended: threading.Event) -> Agent:
-    """Return an agent that has begun to read; a topic that was just made may have no leader for a moment."""
-    deadline = time.monotonic() + START
-    while True:
-        try:
-            return Agent(settings)
-        except OSError as error:
-            if ended.is_set() or time.monotonic() > deadline:
-                raise
-            log.warning("waiting for the topics", error=str(error))
-            ended.wait(_PAUSE)
+def _begin(settings: Settings, ended: threading.Event) -> Agent:
+    """Return an agent that has begun to read."""
+    check_ready(settings)
+    # its claims would go to an inbox that nobody reads any more
+    generations.check(settings, ended)
+    # a topic that was just made may have no leader for a moment
+    return patiently(lambda: Agent(settings), START, ended)

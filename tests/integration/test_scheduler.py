@@ -241,5 +241,5 @@ def test_a_start_waits_for_a_topic_that_has_no_leader_yet(settings: Settings, mo
         return since(ends, topic, time_ms)
 
     monkeypatch.setattr(LogEnds, "since", without_a_leader_at_first)
-    main._agent(settings, threading.Event()).close()
+    main._begin(settings, threading.Event()).close()
     assert len(asked) >= 3

@@ -1,7 +1,9 @@
 """How an orchestrator, and who works beside it, begins: what is asked again, what is refused, what a rebalance ends."""
 
 import asyncio
+import signal
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -70,6 +72,23 @@ def test_a_scheduler_of_an_older_inbox_does_not_start(monkeypatch: pytest.Monkey
                                                                                   fact_partitions=2)})  # fmt: skip
     monkeypatch.setattr(scheduler, "Agent", _answers())
     assert scheduler.run(Settings(token_key="k")) == scheduler.EXIT_UNREADY
+
+
+def test_a_scheduler_that_is_told_to_end_while_it_waits_for_the_broker_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[int, Callable[..., None]] = {}
+    asked: list[bool] = []
+
+    def unanswered(_: Settings) -> None:
+        asked.append(True)
+        told[signal.SIGTERM]()
+        raise OSError("no leader")
+
+    monkeypatch.setattr(scheduler, "configure", lambda *_: None)
+    monkeypatch.setattr(scheduler.signal, "signal", told.__setitem__)
+    monkeypatch.setattr(scheduler, "check_ready", lambda _: None)
+    monkeypatch.setattr(generations, "generations", unanswered)
+    assert scheduler.run(Settings(token_key="k")) == 0
+    assert asked == [True]
 
 
 @pytest.mark.parametrize("lost_at", ["recovering", "announcing", "never"])
