@@ -28,16 +28,30 @@ class Heart(Actor):
         self._holdings = holdings
         self._every = every
         self._under_way: dict[int, asyncio.Task[None]] = {}
+        #: partitions whose beat fell due while the one before was under way
+        self._overdue: set[int] = set()
 
     async def act(self) -> None:
-        """Beat for each partition whose last beat is delivered: beats don't pile up while the broker is away."""
+        """Beat for each partition whose last beat is delivered: beats don't pile up while the broker is away.
+
+        A beat that fell due meanwhile follows at once: the late one doesn't list what was granted since it was
+        made, and that lease need not live until the next.
+        """
         while True:
-            for partition, shown in self._holdings.heartbeats(self._topology.job_partition).items():
-                if partition not in self._under_way:
-                    self._under_way[partition] = asyncio.create_task(self._beat(partition, shown))
+            for partition, shown in self._shown().items():
+                if partition in self._under_way:
+                    self._overdue.add(partition)
+                else:
+                    self._begin(partition, shown)
             lease = self._holdings.shortest_lease()
             shorter = self._every if lease is None else max(LEAST_PAUSE, lease / PER_LEASE / 1000)
             await asyncio.sleep(min(self._every, shorter))
+
+    def _shown(self) -> dict[int, tuple[Shown, ...]]:
+        return self._holdings.heartbeats(self._topology.job_partition)
+
+    def _begin(self, partition: int, shown: tuple[Shown, ...]) -> None:
+        self._under_way[partition] = asyncio.create_task(self._beat(partition, shown))
 
     async def _beat(self, partition: int, shown: tuple[Shown, ...]) -> None:
         beat = WorkerReport(HEARTBEAT, self._holdings.offer.holder, attempts=shown)
@@ -47,3 +61,7 @@ class Heart(Actor):
             log.warning("heartbeat of partition %d not delivered: %s", partition, error)
         finally:
             del self._under_way[partition]
+        if partition in self._overdue:
+            self._overdue.remove(partition)
+            if held := self._shown().get(partition):
+                self._begin(partition, held)

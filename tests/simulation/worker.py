@@ -12,7 +12,7 @@ from pipeline.holding.clock import BrokerClock
 from pipeline.holding.holdings import Holdings, Key, Verdict
 from pipeline.identity import family_of_job, is_newer, worker_of
 from pipeline.messages.command import GRANT, PERMIT, STOP, Command
-from pipeline.messages.report import COMPLETED, FAILED, HEARTBEAT, PUBLISH, RELEASE, STARTED, WorkerReport
+from pipeline.messages.report import COMPLETED, FAILED, HEARTBEAT, PUBLISH, RELEASE, STARTED, Shown, WorkerReport
 from pipeline.messages.status import WorkerStatus
 from pipeline.sealing import HolderKey
 from pipeline.topology import Topology
@@ -89,6 +89,7 @@ class Worker(Actor):
         self.clock = BrokerClock()
         self.attempts = {}
         self.beating: set[int] = set()
+        self.overdue: set[int] = set()
         self.told = -1
         self.reading = False
         if not self.bus.up:
@@ -152,12 +153,27 @@ class Worker(Actor):
         self.after(STATUS, self._status_again)
 
     def _beat(self) -> None:
-        for partition, shown in self.holdings.heartbeats(self.topology.job_partition).items():
-            if partition not in self.beating:
-                self.beating.add(partition)
-                report = WorkerReport(HEARTBEAT, self.holder, attempts=shown)
-                self._send(partition, self.name, report, lambda _, p=partition: self.beating.discard(p))
+        for partition, shown in self._shown().items():
+            if partition in self.beating:
+                self.overdue.add(partition)
+            else:
+                self._beat_for(partition, shown)
         self.after(BEAT, self._beat)
+
+    def _beat_for(self, partition: int, shown: tuple[Shown, ...]) -> None:
+        self.beating.add(partition)
+        report = WorkerReport(HEARTBEAT, self.holder, attempts=shown)
+        self._send(partition, self.name, report, lambda _: self._beaten(partition))
+
+    def _beaten(self, partition: int) -> None:
+        self.beating.discard(partition)
+        if partition in self.overdue:
+            self.overdue.remove(partition)
+            if shown := self._shown().get(partition):
+                self._beat_for(partition, shown)
+
+    def _shown(self) -> dict[int, tuple[Shown, ...]]:
+        return self.holdings.heartbeats(self.topology.job_partition)
 
     def _status_again(self) -> None:
         self._status()
