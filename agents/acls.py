@@ -51,13 +51,15 @@ class Grant:
 class Difference:
     """What the broker lacks, what it has already, and what it has of these principals beyond the table.
 
-    `beyond` is about this installation's topics and groups; `elsewhere` about anything else, such as another
-    installation's, all that there are (`*`), or the cluster: not ours to take away.
+    `beyond` are rights to this installation's topics and groups, `denied` what somebody forbade there: no right, and
+    taking it away would give one. `elsewhere` is about anything else, such as another installation's, all that there
+    are (`*`), or the cluster: not ours to take away either.
     """
 
     missing: list[Grant]
     present: list[Grant]
     beyond: list[Any]
+    denied: list[Any]
     elsewhere: list[Any]
 
 
@@ -81,7 +83,8 @@ def compare(settings: Settings, wanted: Sequence[Grant]) -> Difference:
     return Difference(
         [one for key, one in known.items() if key not in there],
         [one for key, one in known.items() if key in there],
-        own,
+        [one for one in own if one.permission_type is AclPermissionType.ALLOW],
+        [one for one in own if one.permission_type is not AclPermissionType.ALLOW],
         [one for one in others if one not in own],
     )
 

@@ -83,16 +83,20 @@ def apply_(
         create(known, found.missing)
         remove(known, gone)
     given, taken = [shown(one.binding()) for one in found.missing], [shown(one) for one in gone]
+    denied = [shown(one) for one in found.denied]
     if json_wanted(ctx, output):
         told = {"given": given, "taken": taken, "present": len(found.present), "beyond": len(found.beyond) - len(gone)}
-        print_json({**told, "elsewhere": [shown(one) for one in found.elsewhere], "dry_run": dry_run})
+        elsewhere = [shown(one) for one in found.elsewhere]
+        print_json({**told, "denied": denied, "elsewhere": elsewhere, "dry_run": dry_run})
         return
-    for sign, texts in (("+", given), ("-", taken)):
+    for sign, texts in (("+", given), ("-", taken), ("!", denied)):
         for text in texts:
             line(f"{sign} {text}")
     would = "would be " if dry_run else ""
     kept = f", {len(found.beyond) - len(gone)} beyond the table (--prune)" if len(found.beyond) > len(gone) else ""
     line(f"{len(given)} {would}given, {len(taken)} {would}taken away, {len(found.present)} there already{kept}")
+    if denied:
+        line(f"{len(denied)} denied by an operator (!): stays")
     if found.elsewhere:
         line(f"{len(found.elsewhere)} about other names than this installation's, which stay (-o json shows them)")
 

@@ -1,10 +1,12 @@
 """Clients of a broker with TLS and passwords: who is who they say is let in, and may do what the role needs."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaException, Producer
+from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
 from typer.testing import CliRunner
 
 from agents import acls, admin
@@ -118,6 +120,29 @@ def test_what_these_principals_have_elsewhere_is_told_and_stays(
         assert acls.compare(settings_of(broker, ADMIN), elsewhere).missing == []
     finally:
         acls.remove(settings_of(broker, ADMIN), [one.binding() for one in elsewhere])
+
+
+def test_what_an_operator_denied_is_told_and_stays(broker: SecuredKafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobstream(broker, monkeypatch, "acls", "apply")
+    topic, worker = f"{PREFIX}jobs.logs", f"User:{Role.WORKER}"
+    pattern = (ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, worker)
+    denied = AclBinding(*pattern, "192.0.2.1", AclOperation.WRITE, AclPermissionType.DENY)
+    beside = acls.Grant(worker, Right(Resource.TOPIC, f"{PREFIX}jobs.dead", Operation.WRITE))
+    administrator = settings_of(broker, ADMIN)
+    admin.client(administrator).create_acls([denied])[denied].result(20)
+    acls.create(administrator, [beside])
+    told = f"User:worker  deny write  topic {topic} from 192.0.2.1"
+    try:
+        until(lambda: told in jobstream(broker, monkeypatch, "acls", "apply"), what="the broker to know it")
+        pruned = jobstream(broker, monkeypatch, "acls", "apply", "--prune").splitlines()
+        assert pruned[0] == f"- {acls.shown(beside.binding())}"
+        assert pruned[1] == f"! {told}"
+        assert "0 given, 1 taken away" in pruned[2]
+        assert pruned[3].startswith("1 denied by an operator")
+        until(lambda: acls.compare(administrator, [beside]).missing, what="the other right to be gone")
+        assert json.loads(jobstream(broker, monkeypatch, "acls", "apply", "--prune", "-o", "json"))["denied"] == [told]
+    finally:
+        acls.remove(administrator, [denied])
 
 
 @pytest.fixture(scope="module")
