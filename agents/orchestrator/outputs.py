@@ -110,7 +110,7 @@ class Outputs:
             if self._sealing:
                 command = seal(command)
         partition = self._topology.commands_partition(worker_of(command.holder))
-        version = None if self._sealing else _UNSEALED
+        version = _UNSEALED if command.sealed is None else None
         value = self._codec.encode("command", command.record(), version=version)
         headers = self._speaks.headers
         return Output(self._topology.commands, command.holder, value, partition, headers, family, command.job_id)

@@ -13,7 +13,7 @@ from agents.worker.identity import Seat
 from pipeline.codec import fingerprint_of
 from pipeline.identity import family_of_hash, family_of_job, job_id, key_of, key_text, token
 from pipeline.ledger.policy import Policy
-from pipeline.messages.command import GRANT, Command, Reference
+from pipeline.messages.command import GRANT, PERMIT, STOP, Command, Reference
 from pipeline.messages.inbox import Claim, NewJob, PolicySet, Submitted
 from pipeline.messages.needs import Needs
 from pipeline.protocol import Protocol, own
@@ -233,6 +233,15 @@ def test_unsealed_commands_are_written_as_releases_before_this_one_read_them(tmp
     assert (value or b"")[2:10] == fingerprint_of(published("command")[0][1])
     assert Protocol.in_headers(headers).understands(Protocol(1, 1))
     assert grants(owner)[0].sealed is None
+
+
+@pytest.mark.parametrize("kind", [STOP, PERMIT])
+def test_a_worker_of_an_earlier_release_can_read_what_is_said_of_its_attempt_once_grants_are_sealed(
+    owner: Owner, kind: str
+) -> None:
+    value = owner.outputs.command(Command(kind, HOLDER, "f-1", 1, reason="why"), "f").value or b""
+    assert value[2:10] == fingerprint_of(published("command")[0][1])
+    assert Command.of(CODEC.decode("command", value)).reason == "why"
 
 
 def test_sealed_commands_say_that_older_workers_do_not_understand_them(owner: Owner) -> None:
