@@ -22,6 +22,8 @@ _LIFE_LENGTH = 6
 _TYPE_PREFIX = re.compile(r"^\w+?:")
 #: What registered job types are called (spec §2.1).
 _REGISTRABLE = re.compile(r"job-[^:]+:.+", re.DOTALL)
+#: When a holder was started (ms).
+_START = re.compile(r"[0-9]{1,15}")
 #: 32 bytes in URL-safe base64.
 _KEY = re.compile(r"[A-Za-z0-9_-]{43}")
 _ATTEMPTS = uuid.UUID("6f1f9c5e-0f1b-5f57-9f52-0a8a6a1f7a11")
@@ -150,7 +152,7 @@ def key_of(holder: str) -> bytes | None:
     The key being the name, nobody can show another key for a holder, nor need anybody keep which key is whose.
     """
     _, start, last = [*holder.split(":"), "", "", ""][:3]
-    if not start.isdigit() or not _KEY.fullmatch(last):
+    if not _START.fullmatch(start) or not _KEY.fullmatch(last):
         return None
     return base64.urlsafe_b64decode(f"{last}=")
 
@@ -171,4 +173,4 @@ def is_newer(holder: str, other: str) -> bool:
 
 def _start_of(holder: str) -> tuple[int, str]:
     _, start, random = [*holder.split(":"), "", ""][:3]
-    return (int(start) if start.isascii() and start.isdigit() and len(start) <= 15 else 0, random)
+    return (int(start) if _START.fullmatch(start) else 0, random)

@@ -90,7 +90,11 @@ def test_what_can_t_be_sealed_is_an_error_and_no_open_grant(grant: Command) -> N
 
 @pytest.mark.parametrize(
     "holder",
-    ["", "w1", "w1:1", HOLDER, f"w1:x:{NAME}", f"w1:1:{NAME}=", f"w1:1:{NAME[1:]}", "w1:1:" + "é" * 43],
+    [
+        *("", "w1", "w1:1", HOLDER),
+        *(f"w1:{start}:{NAME}" for start in ("x", "²", "1" * 16)),
+        *(f"w1:1:{NAME}=", f"w1:1:{NAME[1:]}", "w1:1:" + "é" * 43),
+    ],
 )
 def test_a_name_without_a_key_has_none(holder: str) -> None:
     assert key_of(holder) is None
