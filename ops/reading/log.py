@@ -19,11 +19,17 @@ _RETRY = 0.1
 #: records that are taken from the client at a time
 _BATCH = 500
 
+_MISSING = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
+
 T = TypeVar("T")
 
 
 class BrokerError(OSError):
     """Kafka can't be reached, or lacks a topic; the message says what to do."""
+
+
+class NoTopicError(BrokerError):
+    """The broker answers, and there is no such topic."""
 
 
 class Log:
@@ -52,7 +58,7 @@ class Log:
         self._client.close()
 
     def require(self, topic: Topic) -> None:
-        """Raise BrokerError unless the broker answers and has the topic."""
+        """Raise BrokerError unless the broker answers and has the topic, NoTopicError where there is none."""
         try:
             asked = bounded(lambda: self._client.list_topics(topic.name, timeout=REACH_TIMEOUT), REACH_TIMEOUT)
             found = asked.topics[topic.name]
@@ -62,7 +68,9 @@ class Log:
                 f"JOBSTREAM_KAFKA__BOOTSTRAP"
             ) from error
         if found.error is not None:
-            raise BrokerError(f"Kafka at {self._bootstrap} has no {topic.name}: `jobstream topics apply` makes it")
+            # what may not be looked at may be there
+            kind = NoTopicError if found.error.code() in _MISSING else BrokerError
+            raise kind(f"Kafka at {self._bootstrap} has no {topic.name}: `jobstream topics apply` makes it")
         if len(found.partitions) != topic.partitions:
             raise BrokerError(
                 f"{topic.name} has {len(found.partitions)} partitions, the settings say {topic.partitions}: "

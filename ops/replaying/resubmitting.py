@@ -12,7 +12,7 @@ from confluent_kafka.admin import TopicMetadata
 from agents.admin_client import admin_client
 from agents.bus import Delivered, Publisher, client_config
 from agents.registry import codec
-from ops.reading.log import REACH_TIMEOUT, BrokerError, Log
+from ops.reading.log import REACH_TIMEOUT, BrokerError, Log, NoTopicError
 from ops.replaying.reading import Tell, records, silent
 from pipeline.partitioning import partition_of
 from pipeline.replay.resubmission import Again, Resubmission, SkippedError
@@ -50,10 +50,13 @@ class Sent:
 
 
 def senders(settings: Settings, since: int, until: int, *, common_only: bool = False) -> list[Sender]:
-    """Return by whose topics anything came from `since` up to `until` (ms), None for jobs.submit, which comes first."""
+    """Return by whose topics anything came from `since` up to `until` (ms), None for jobs.submit, which comes first.
+
+    Who is named before `topics apply` has made its topic sent nothing yet.
+    """
     known: list[Sender] = [None, *([] if common_only else settings.topology.principals)]
     with Log(settings, follows=False) as log:
-        return [one for one in known if one is None or _spans(log, settings, one, since, until)]
+        return [one for one in known if one is None or _sent(log, settings, one, since, until)]
 
 
 def targets(settings: Settings, name: str, by: Iterable[Sender], *, force: bool) -> dict[Sender, Topic]:
@@ -116,6 +119,14 @@ def read(
                         yield sender, wanted.of(made, place, message.value(), message.headers() or (), message.key())
                     except SkippedError as error:
                         sent.skipped[str(error)] += 1
+
+
+def _sent(log: Log, settings: Settings, sender: Sender, since: int, until: int) -> bool:
+    """Say whether anything came by a sender's topic."""
+    try:
+        return bool(_spans(log, settings, sender, since, until))
+    except NoTopicError:
+        return False
 
 
 def _spans(log: Log, settings: Settings, sender: Sender, since: int, until: int) -> dict[int, tuple[int, int]]:

@@ -30,8 +30,9 @@ def knowing(settings: Settings, *names: str) -> Settings:
     return settings.model_copy(update={"topics": settings.topics.model_copy(update={"principals": names})})
 
 
-def replay(site: Site, *words: str):  # type: ignore[no-untyped-def]
-    env = {name: text for name, text in site.settings.environment().items() if name.startswith("JOBSTREAM_")}
+def replay(site: Site, *words: str, settings: Settings | None = None):  # type: ignore[no-untyped-def]
+    known = (settings or site.settings).environment()
+    env = {name: text for name, text in known.items() if name.startswith("JOBSTREAM_")}
     return CliRunner().invoke(app, ["replay", "submissions", *words, "-o", "json"], env=env)
 
 
@@ -65,6 +66,21 @@ def test_a_range_is_sent_once_more_marked_and_under_new_ids_and_the_same_mark_ma
     # what is a replay itself is not sent on
     chain = replay(new, *span, "--dry-run")
     assert (json.loads(chain.stdout)["count"], json.loads(chain.stdout)["skipped"]) == (0, {"a replay itself": 4})
+
+
+def test_a_sender_whose_topic_is_not_made_yet_sent_nothing(sites) -> None:  # type: ignore[no-untyped-def]
+    old, new = sites
+    old.submit({"job_type": "a", "payload": "{}", "submission_id": "s"}).result(30)
+    span = ("--from", "1h", "--to", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 60)))
+    later = knowing(old.settings, "alice")
+    sent = replay(old, *span, "--to-topic", new.topology.submit.name, settings=later)
+    assert sent.exit_code == exits.OK, sent.output
+    assert (json.loads(sent.stdout)["count"], json.loads(sent.stdout)["senders"]) == (1, {})
+    # where there is no installation at all, that is told
+    nowhere = old.settings.model_copy(
+        update={"topics": later.topics.model_copy(update={"prefix": f"{later.topics.prefix}un"})}
+    )
+    assert replay(old, *span, "--dry-run", settings=nowhere).exit_code == exits.UNREACHABLE
 
 
 def test_what_a_known_sender_sent_stays_its_own_and_goes_nowhere_else(kafka: str, tmp_path: Path) -> None:
