@@ -58,10 +58,15 @@ class Topology:
     def owns(self, name: str) -> bool:
         """Say whether a topic or group is called as one of this installation's, and not as one of another prefix.
 
+        In doubt it isn't: a prefix may itself begin as our names do, and then a second beginning comes after it.
+
         >>> Topology("a-").owns("a-jobs.inbox"), Topology("a-").owns("a-b-jobs.inbox"), Topology().owns("a-jobs.inbox")
         (True, False, False)
+        >>> Topology().owns("jobs.x-jobs.inbox"), Topology("jobs.x-").owns("jobs.x-jobs.inbox")
+        (False, True)
         """
-        return name.startswith(self.prefix) and name.removeprefix(self.prefix).startswith(_STEMS)
+        base = name.removeprefix(self.prefix)
+        return name.startswith(self.prefix) and base.startswith(_STEMS) and not any(one in base[1:] for one in _STEMS)
 
     @property
     def ledger_id(self) -> str:

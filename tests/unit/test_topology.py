@@ -4,6 +4,7 @@ import pytest
 
 from pipeline.identity import family_of_hash, job_id
 from pipeline.partitioning import murmur2, partition_of
+from pipeline.rights import Resource, Role, rights_of
 from pipeline.topology import QUEUE_NAME, Topology
 
 #: From the Java client's own tests, as signed 32-bit numbers.
@@ -58,6 +59,17 @@ def test_each_generation_has_an_inbox_and_tables_of_its_own_and_facts_stay_where
     for number in range(100):
         family = family_of_hash(str(number))
         assert after.fact_partition(after.inbox_partition(family)) == before.inbox_partition(family)
+
+
+@pytest.mark.parametrize("prefix", ["", "a-", "jobs.x-", "jobstream-test."])
+@pytest.mark.parametrize("other", ["b-", "jobs.x.", "jobstream-", "jobs."])
+def test_an_installation_owns_all_of_its_names_and_none_of_another_prefix(prefix: str, other: str) -> None:
+    mine, theirs = (Topology(one, inbox_generation=2, principals=("alice",)) for one in (prefix, prefix + other))
+    for one in (mine, theirs):
+        topics = [topic.name for topic in (*one.fixed(), one.run("q"))]
+        groups = [right.name for role in Role for right in rights_of(role, one) if right.resource is Resource.GROUP]
+        assert {(name, one.owns(name)) for name in topics + groups} == {(name, True) for name in topics + groups}
+        assert [name for name in topics + groups if mine.owns(name)] == (topics + groups if one is mine else [])
 
 
 def test_time_is_the_brokers_on_every_topic() -> None:
