@@ -18,10 +18,14 @@ from ops.cluster import Plan
 from ops.embedded.registry import EmbeddedRegistry
 from ops.subjects import MISSING, REFUSED, REGISTERED, UNCHANGED, RefusedSchemaError, check, register
 from pipeline.codec import Codec
+from pipeline.messages.command import GRANT, Command
 from pipeline.settings import Settings, TopicSettings
+from pipeline.topology import COMMAND_DOCUMENT_LIMIT
 from schemas.check import FOLDER, names, published
 from tests.acceptance.support import NO_SEARCH, SOON, WHOLE, Site, site_at
 from tests.waiting import until
+
+PRIVATE = "pr1vate"
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +111,30 @@ def test_jobs_run_where_every_record_names_its_schema_by_id(site: Site, client: 
             assert all(codec.decode(topic.schema, value) for value in written)
     finally:
         reader.close()
+
+
+def test_jobs_run_where_grants_are_sealed_and_every_command_names_its_schema_by_id(
+    servers_home: Path, site: Site, url: str, client: ConfluentRegistry
+) -> None:
+    kafka = {"registry_url": url, "registry_timeout": 10.0, "bootstrap": site.settings.kafka.bootstrap}
+    sections = {"kafka": kafka, "security": {"sealing": True}, "topics": {"prefix": "sealed-"}}
+    plan = Plan(kafka=False, workers=1, engine="noop", **NO_SEARCH)
+    with site_at(servers_home / "sealed", plan, sections) as sealing:
+        # small, and larger than what travels with an unsealed grant
+        jobs = sealing.submit({"p": PRIVATE}, {"p": PRIVATE * COMMAND_DOCUMENT_LIMIT}, job_type="registered")
+        sealing.await_status(jobs, WHOLE[-1])
+        topic, codec = sealing.settings.topology.commands, Codec(client)
+        reader = consumer(sealing.settings, "registered")
+        try:
+            values = [one.value() or b"" for one in read_to_end(reader, topic.name, range(topic.partitions), SOON)]
+        finally:
+            reader.close()
+    commands = [Command.of(codec.decode("command", value)) for value in values]
+    grants = [one for one in commands if one.kind == GRANT]
+    assert {one.job_id for one in grants} == set(jobs)
+    assert {(one.sealed is not None, one.token, one.document) for one in grants} == {(True, "", None)}
+    assert {value[:1] for value in values} == {b"\x00"}
+    assert not [value for value in values if PRIVATE.encode() in value]
 
 
 def test_a_client_with_an_earlier_schema_of_its_own_submits_a_job(site: Site, url: str) -> None:
