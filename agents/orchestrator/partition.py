@@ -183,7 +183,7 @@ class Partition:
             # written before a crash, but perhaps not to the changelog: it is written there again
             batch.families[family.id] = family
             batch.touched.add(family.id)
-            batch.drop(self._left_by(batch, at.offset), at.offset)
+            batch.drop(self._left_by(at.offset), at.offset)
             self.clock.sync(family)
             return
 
@@ -216,15 +216,16 @@ class Partition:
         batch.touched.add(family.id)
         self.clock.sync(family)
 
-    def _left_by(self, batch: Batch, offset: int) -> list[str]:
-        """Return the documents that a message that is read again deletes, and that are still there.
+    def _left_by(self, offset: int) -> list[str]:
+        """Return the documents that a message that is read again deletes, also those that are gone from here.
 
-        One that was made anew since includes more than that message.
+        Whether the changelog has their tombstones can't be seen here. One more is taken over by all who lack one, and
+        takes nothing that was made anew since: that includes more than the message.
         """
         return [
             job_id
             for job_id in self._deletions.get(offset, ())
-            if job_id not in batch.documents and -1 <= self._tables.document_offset(self.number, job_id) <= offset
+            if self._tables.document_offset(self.number, job_id) <= offset
         ]
 
     async def _forget(self, batch: Batch, empty: list[Family]) -> None:
@@ -241,10 +242,9 @@ class Partition:
             for offset, job_ids in batch.deleted.items()
             for job_id in job_ids
         ]
-        await self._outputs.back([*documents, *self._finished(batch)])
-        # a deletion that the local store alone had would be looked for there, and not be found
         for row in documents:
             row.write()
+        await self._outputs.back([*documents, *self._finished(batch)])
 
     def _forgotten(self, empty: list[Family]) -> list[Row]:
         """Return the rows that delete families, in the order in which they are to be written.

@@ -14,11 +14,14 @@ from ops.cli.main import app
 from tests.integration.ledger_bench import Bench, Orchestrator
 
 WHOLE = ["job-queued", "job-started", "job-completed"]
+#: no crash point: documents are deleted from the local store, and not from the changelog
+DELETED_HERE = "deleted here"
 #: ends the process at a point, in the first batch that deletes a document
 DYING = """
 import os, signal
 from agents.orchestrator import partition, tables
 row, here, deletes = tables.LedgerTables.deletions_row, partition.here, []
+finished = partition.Partition._finished
 def deletions_row(self, *args):
     deletes.append(args)
     return row(self, *args)
@@ -26,7 +29,11 @@ def dying(name):
     if deletes and name == "POINT":
         os.kill(os.getpid(), signal.SIGKILL)
     here(name)
-tables.LedgerTables.deletions_row, partition.here = deletions_row, dying
+def reaching(self, batch):
+    if "POINT" == "deleted here":
+        dying("POINT")
+    return finished(self, batch)
+tables.LedgerTables.deletions_row, partition.here, partition.Partition._finished = deletions_row, dying, reaching
 """
 
 
@@ -60,7 +67,7 @@ def _documents(bench: Bench) -> set[bytes]:
 
 
 @pytest.mark.parametrize("disk", ["its own", "a fresh one"])
-@pytest.mark.parametrize("point", ["ledger.families-stored", "ledger.families-delivered"])
+@pytest.mark.parametrize("point", ["ledger.families-stored", "ledger.families-delivered", DELETED_HERE])
 def test_documents_go_whose_deletion_an_owner_died_before(
     bench: Bench, running: list[Orchestrator], point: str, disk: str
 ) -> None:
