@@ -12,6 +12,7 @@ from typing import Any, Self
 import orjson
 
 from pipeline.ledger.policy import Policy
+from pipeline.topic import KIB
 
 OFFSET_BYTES = 8
 #: Header of a tombstone: the inbox offset of the message that deleted the row.
@@ -22,6 +23,8 @@ OFFSET_HEADER = "offset"
 #: the messages of the last batch that deleted any delete.
 POLICY_KEY, FORGOTTEN_KEY, BACKING_KEY, DELETIONS_KEY = b"!policy", b"!forgotten", b"!tables", b"!deletions"
 OWN_KEYS = (POLICY_KEY, FORGOTTEN_KEY, BACKING_KEY, DELETIONS_KEY)
+#: Bytes of what is said of deletions.
+DELETIONS_LIMIT = 900 * KIB
 
 
 def pack(offset: int, body: bytes) -> bytes:
@@ -68,13 +71,26 @@ def policy_in(value: bytes) -> tuple[str, Policy]:
     return inbox_id, Policy.of(policy)
 
 
-def deletions_value(deleted: Mapping[int, Sequence[str]], offset: int) -> bytes:
-    """Return the value that says which documents messages delete: job ids by inbox offset.
+def deletions_value(deleted: Mapping[int, Sequence[str]], offset: int) -> tuple[bytes, int]:
+    """Return the value that says which documents messages delete (job ids by inbox offset), and how many it leaves out.
 
-    Compressed, so that it fits a record: what two batches of 100 messages delete at most, of each message the 257
-    documents that a family has.
+    It always fits a record. Two batches of 100 messages do whole, each of which deletes the 257 documents of a family;
+    a message may delete more (submissions to a full family), and of what is too much the oldest is left out.
     """
-    return pack(offset, zlib.compress(orjson.dumps(deleted, option=orjson.OPT_NON_STR_KEYS)))
+    every = [(message, job_id) for message in sorted(deleted) for job_id in deleted[message]]
+    left_out = 0
+    while len(value := _deletions_value(every[left_out:], offset)) > DELETIONS_LIMIT:
+        kept = len(every) - left_out
+        # a little more than by its share, so that a few rounds do
+        left_out += kept - kept * DELETIONS_LIMIT * 19 // (len(value) * 20)
+    return value, left_out
+
+
+def _deletions_value(deleted: Sequence[tuple[int, str]], offset: int) -> bytes:
+    by_message: dict[int, list[str]] = {}
+    for message, job_id in deleted:
+        by_message.setdefault(message, []).append(job_id)
+    return pack(offset, zlib.compress(orjson.dumps(by_message, option=orjson.OPT_NON_STR_KEYS)))
 
 
 def deletions_in(value: bytes) -> dict[int, list[str]]:

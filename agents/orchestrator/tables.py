@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import faust
+import structlog
 
 from agents.orchestrator.merging_table import MergingTable
 from agents.orchestrator.row import (
@@ -28,6 +29,8 @@ from pipeline.ledger.policy import Policy
 from pipeline.ledger.state import Family
 from pipeline.topic import Topic
 from pipeline.topology import TABLES, Topology
+
+log = structlog.stdlib.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +162,10 @@ class LedgerTables:
         if known is not None and offset_of(known) > offset:
             beyond = {message: job_ids for message, job_ids in deletions_in(known).items() if message > offset}
             deleted, offset = {**deleted, **beyond}, offset_of(known)
-        value = deletions_value(deleted, offset)
+        value, left_out = deletions_value(deleted, offset)
+        if left_out:
+            # they are deleted nevertheless, but for a crash: then a sweep finds them
+            log.warning("a batch deletes more than can be said before", partition=partition, documents=left_out)
         return self._row(self._families, "families", partition, DELETIONS_KEY, offset, value)
 
     def active_row(self, partition: int, family: str, offset: int, *, active: bool) -> Row:

@@ -1,17 +1,17 @@
 """What the ledger forgets, when, and that what is read again afterwards stays forgotten (decision 007)."""
 
-import secrets
 from itertools import count
 from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaError
+from structlog.testing import capture_logs
 
 from agents.bus import DeliveryError
 from agents.changelog_reader import Change
-from agents.orchestrator.row import DELETIONS_KEY, deletions_in, deletions_value, includes
+from agents.orchestrator.row import DELETIONS_KEY, DELETIONS_LIMIT, deletions_in, deletions_value, includes
 from agents.orchestrator.sweep import A_TICK, LOOKED_AT, STEP, Sweep
-from pipeline.identity import FAMILY_LENGTH, family_of_hash, family_of_job, job_id
+from pipeline.identity import family_of_hash, family_of_job, job_id, life_of
 from pipeline.ledger.decision import At
 from pipeline.ledger.policy import Policy
 from pipeline.ledger.state import MAX_STUBS, Family, Stub
@@ -405,12 +405,34 @@ def test_a_shorter_batch_that_is_read_again_takes_nothing_from_what_was_said_of_
     assert said == sorted(said)
 
 
-def test_what_the_deletions_of_two_largest_batches_say_fits_a_record() -> None:
-    families = {n: secrets.token_hex(FAMILY_LENGTH // 2) for n in range(2 * 100)}
-    deleted = {
-        (1 << 40) + n: [f"{family}-{secrets.token_hex(6)}" for _ in range(MAX_STUBS + 1)]
-        for n, family in families.items()
-    }
-    value = deletions_value(deleted, 1 << 40)
-    assert len(value) < RECORD_LIMIT - 1024
+def _deletions(messages: int, each: int) -> dict[int, list[str]]:
+    """Return what messages to as many families delete, with ids as they are in earnest."""
+    deleted = {}
+    for n in range(messages):
+        family = family_of_hash(f"h{n}")
+        deleted[(1 << 40) + n] = [
+            job_id(family, f"s{m}", f"h{n}", "c", "q", life_of("jobs.submit", 0, n * each + m, START + m))
+            for m in range(each)
+        ]
+    return deleted
+
+
+def test_what_the_deletions_of_two_large_batches_say_fits_a_record_with_all_of_it() -> None:
+    deleted = _deletions(2 * 100, MAX_STUBS + 1)
+    value, left_out = deletions_value(deleted, 1 << 40)
+    assert left_out == 0
+    assert len(value) <= DELETIONS_LIMIT
     assert deletions_in(value) == deleted
+
+
+def test_of_more_deletions_than_fit_a_record_the_latest_are_said(owner: Owner) -> None:
+    deleted = _deletions(100, 1500)
+    newest = max(deleted)
+    with capture_logs() as logs:
+        row = owner.tables.deletions_row(0, deleted, newest)
+    assert row.value is not None
+    assert DELETIONS_LIMIT // 2 < len(row.value) <= DELETIONS_LIMIT < RECORD_LIMIT - 1024
+    every = [(message, job) for message, job_ids in deleted.items() for job in job_ids]
+    said = [(message, job) for message, job_ids in deletions_in(row.value).items() for job in job_ids]
+    assert said == every[-len(said) :]
+    assert [one["documents"] for one in logs] == [len(every) - len(said)]
