@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from agents.orchestrator.row import body_of
+from agents.orchestrator.row import body_of, offset_of
 from pipeline.topology import TABLES
 from tests.simulation.operating import QUEUES
 from tests.simulation.oracle import DONE, ViolationError
@@ -131,3 +131,9 @@ class Ending:
                 raise ViolationError(f"family {name} was recovered otherwise than the log says")
             if family.jobs and name not in active:
                 raise ViolationError(f"family {name} has unfinished jobs and is not in the index after a recovery")
+        merged = self.watch.merged["documents", number]
+        for key in merged.gone:
+            row = opened["documents"].get_row(number, key)
+            # one that was made anew may be on this disk alone so far
+            if row is not None and offset_of(row) <= merged.offsets[key]:
+                raise ViolationError(f"the document {key!r} is back in a recovery, though its deletion came last")

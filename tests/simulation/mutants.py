@@ -171,6 +171,25 @@ def _forgetting_all(case: Case, due: Any) -> None:
     case.forget_documents(dropped)
 
 
+def _deleting_again_what_is_here(self: Partition, offset: int) -> list[str]:
+    return [job_id for job_id in _left_by(self, offset) if self._tables.document_offset(self.number, job_id) >= -1]
+
+
+async def _deleting_from_the_changelog_first(self: Partition, batch: Batch, empty: list[Family]) -> None:
+    gone = [*batch.after, *self._forgotten(empty)]
+    for row in gone:
+        row.write()
+    await self._outputs.back(gone)
+    documents = [
+        self._tables.document_row(self.number, job_id, None, offset)
+        for offset, job_ids in batch.deleted.items()
+        for job_id in job_ids
+    ]
+    await self._outputs.back([*documents, *self._finished(batch)])
+    for row in documents:
+        row.write()
+
+
 def _granting_what_waits(case: Case, claim: Any) -> None:
     job = case.family.jobs.get(claim.job_id)
     named = claim if job is None or job.phase is not Phase.WAITING else replace(claim, attempt=job.attempt)
@@ -182,7 +201,7 @@ def _going_past_what_is_set_back(self: MergingTable, changelog: Any, changes: Se
     self.data.set_persisted_offset(changelog, max(change.offset for change in changes))
 
 
-_revoke, _take_over = control._revoke, MergingTable.take_over
+_revoke, _take_over, _left_by = control._revoke, MergingTable.take_over, Partition._left_by
 
 
 MUTANTS = (
@@ -234,13 +253,18 @@ MUTANTS = (
     Mutant("grants what waits", "a late claim takes another attempt than it names",
            lambda: [patch.object(deciding, "claimed", _granting_what_waits)], seed=4),
     Mutant("forgets what it ran", "a grant that comes twice is run twice",
-           lambda: [patch.object(Remembered, "holds", lambda self, job_id, attempt, now: False)], seed=22),
+           lambda: [patch.object(Remembered, "holds", lambda self, job_id, attempt, now: False)], seed=30),
     Mutant("set back rows are not written again", "compaction keeps what an old owner wrote late",
            lambda: [patch.object(MergingTable, "set_back", lambda self, partition: {})], seed=14),
     Mutant("recovery goes past rows that were set back", "who crashes before they are written again forgets them",
            lambda: [patch.object(MergingTable, "take_over", _going_past_what_is_set_back)], seed=14),
     Mutant("deletions are not said before they are made", "after a crash documents stay that the log deletes",
            lambda: [patch.object(LedgerTables, "deletions", lambda self, partition: {})], seed=14),
+    Mutant("what a disk lacks is not deleted again", "the changelog keeps what one disk deleted",
+           lambda: [patch.object(Partition, "_left_by", _deleting_again_what_is_here)], seed=222),
+    Mutant("documents go from the changelog first", "a disk comes back after another finished",
+           lambda: [patch.object(Partition, "_left_by", _deleting_again_what_is_here),
+                    patch.object(Partition, "_forget", _deleting_from_the_changelog_first)], seed=222),
     Mutant("refused claims keep their credit", "slots are lost, and jobs wait for ever",
            lambda: [patch.object(Account, "refuse", lambda self, key: None)], seed=4),
     Mutant("grants in clear", "other workers read a job and its token (decision 029)",

@@ -135,6 +135,17 @@ class Operations:
 
             owner.waits_for, owner.befalls = DELETIONS_KEY.decode(), deletes
 
+    def op_crash_deleting(self: "World", effects: int) -> None:
+        """Have who deletes documents next die some side effects after its batch's families; another finishes that."""
+        for owner in self.owners:
+
+            def deletes(owner: Owner = owner) -> None:
+                for other in self.owners:
+                    other.waits_for = ""
+                owner.waits_for, owner.befalls = "families", lambda: setattr(owner, "fuse", effects)
+
+            owner.waits_for, owner.befalls = DELETIONS_KEY.decode(), deletes
+
     def op_lose_power(self: "World", which: int) -> None:
         self.owners[which].lose_power()
 

@@ -26,6 +26,7 @@ _KINDS: list[tuple[str, int, Callable[[Random], tuple[Any, ...]]]] = [
     ("pause_at", 4, lambda r: (r.randrange(3), r.choice(_PLACES), r.choice([30_000, 60_000]), r.random() < 0.7)),
     ("crash_finding", 2, lambda r: ()),
     ("crash_forgetting", 2, lambda r: (r.random() < 0.5,)),
+    ("crash_deleting", 2, lambda r: (r.randint(1, 8),)),
     ("lose_power", 1, lambda r: (r.randrange(3),)),
     ("lose_disk", 2, lambda r: (r.randrange(3),)),
     ("keep_snapshot", 2, lambda r: (r.randrange(3),)),
@@ -61,7 +62,7 @@ THEMES = (
     ("broker_down", "owners_down", "gates_down", "skew", "sit_out"),
     ("elect", "crash_scheduler", "pause_scheduler", "late_claim", "crash_worker", "compact_runs", "cut_off"),
     ("pause_owner", "crash_owner", "lose_record", "pause_worker", "crash_gate", "crash_at"),
-    ("pause_at", "crash_at", "crash_finding", "crash_forgetting"),
+    ("pause_at", "crash_at", "crash_finding", "crash_forgetting", "crash_deleting"),
     (),
 )
 #: Operations with trouble among a world's operations; outages last long, and must leave time between them.

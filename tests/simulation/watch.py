@@ -26,15 +26,20 @@ class Merged:
         self.values: dict[bytes, bytes | None] = {}
         #: of the rows whose last record includes less than one before it: where that last one lies
         self.set_back: dict[bytes, int] = {}
+        #: rows that are gone for whoever reads to the end: the last record of each deletes it, and includes most
+        self.gone: set[bytes] = set()
 
     def take(self, entry: Entry) -> int:
         offset = offset_of(entry.value) if entry.value is not None else int(dict(entry.headers)["offset"])
         if offset >= self.offsets.get(entry.key, -3):
             self.offsets[entry.key], self.values[entry.key] = offset, entry.value
             self.set_back.pop(entry.key, None)
+            (self.gone.add if entry.value is None else self.gone.discard)(entry.key)
         elif self.values[entry.key] is not None:
             # a row that was deleted and comes back is swept again: the ledger's own times see to that
             self.set_back[entry.key] = entry.offset
+        else:
+            self.gone.discard(entry.key)
         return offset
 
 
