@@ -114,7 +114,7 @@ def test_an_orchestrator_paused_past_its_session_gives_way_and_sets_nothing_back
             running.progress()
         finally:
             paused.send_signal(signal.SIGCONT)
-        until(lambda: not paused.is_running() or paused.status() == "zombie", SOON, what="the paused one ends itself")
+        assert site.cluster.agent("orchestrator").wait(SOON), "the paused one ends itself"
         site.cluster.start("orchestrator")
         running.progress()
         assert second.stop(SOON)
