@@ -19,6 +19,8 @@ from pipeline.statuses import Status
 
 #: A tick that comes after this many intervals tells of an outage: it counts as resumed.
 LATE_INTERVALS = 3
+#: The part of an interval that lies between two ticks that count: one owner's are a whole one apart at least.
+LEAST_PART = 0.75
 #: Run records written again per tick at most, so that a million waiting jobs make no burst.
 MAX_REPUBLISHED = 50
 
@@ -43,7 +45,7 @@ class Clock:
     """The clock of one inbox partition."""
 
     policy: Policy = field(default_factory=Policy)
-    #: inbox offset of the last counted tick, -1 before the first of this owner
+    #: inbox offset of the last tick that was heeded, counted or not, -1 before the first of this owner
     last_tick: int = -1
     _last_time: int = 0
     _ticks: int = 0
@@ -107,13 +109,19 @@ class Clock:
     def tick(self, tick: Tick, at: At) -> list[Due]:
         """Count a tick; return what falls due by it.
 
-        It counts only where it is an owner's first (`previous` -1) or names the last one counted, so neither
-        bursts nor two tickers make time run faster. A resumed or late one restarts every lease count.
+        It counts only where it is an owner's first (`previous` -1) or names the last one, and comes most of an interval
+        after the last one that counted: of two owners each names the other's. So neither bursts nor two tickers make
+        time run faster. A resumed or late one restarts every lease count.
         """
         if tick.previous not in (-1, self.last_tick):
             return []
-        late = at.timestamp - self._last_time > LATE_INTERVALS * self.policy.tick_ms
-        self.last_tick, self._last_time = at.offset, at.timestamp
+        passed = at.timestamp - self._last_time
+        self.last_tick = at.offset
+        # a broker's clock that was put back must not stop time
+        if tick.previous != -1 and not tick.resumed and 0 <= passed < self.policy.tick_ms * LEAST_PART:
+            return []
+        late = passed > LATE_INTERVALS * self.policy.tick_ms
+        self._last_time = at.timestamp
         self._ticks += 1
         if tick.resumed or tick.previous == -1 or late:
             self._resumed = self._ticks

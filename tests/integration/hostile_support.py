@@ -123,7 +123,8 @@ class Arena:
                     continue
                 if process.uids().real == uid or process.cwd().startswith(str(self.root)):
                     found.append(process)
-            except psutil.Error:
+            # the name of its directory may be too long to be read
+            except (psutil.Error, OSError):
                 continue
         return found
 

@@ -7,6 +7,7 @@ from pipeline.topology import TABLES
 from tests.simulation.operating import QUEUES
 from tests.simulation.oracle import DONE, ViolationError
 from tests.simulation.owner import Owner
+from tests.simulation.scheduler import Scheduler
 from tests.simulation.stores import Disk
 from tests.simulation.worker import Worker
 
@@ -30,6 +31,8 @@ class Ending:
             if isinstance(actor, Owner):
                 actor.fuse, actor.loses, actor.stall, actor.waits_for = -1, False, -1, ""
                 actor.dies_finding = False
+            if isinstance(actor, Scheduler):
+                actor.at_next_claim = None
             if isinstance(actor, Worker):
                 actor.find_connection()
                 actor.drain(False)

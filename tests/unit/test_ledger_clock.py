@@ -57,6 +57,21 @@ def test_a_lease_ends_after_as_many_ticks_without_a_heartbeat_as_it_lasts(time: 
     assert time.tick() == [Due("lease", "f-1", 1, time.offset)]
 
 
+def test_ticks_of_two_owners_that_take_turns_make_time_run_no_faster(time: Ticking) -> None:
+    time.hold()
+    for _ in range(2):
+        assert time.tick(wait=100) == []
+        assert time.tick(wait=20) == []
+    assert [due.kind for due in time.tick(wait=80)] == ["lease"]
+
+
+def test_time_goes_on_where_the_broker_s_clock_was_put_back(time: Ticking) -> None:
+    time.hold()
+    assert time.tick(wait=-3_600_000) == []
+    assert time.tick() == []
+    assert [due.kind for due in time.tick()] == ["lease"]
+
+
 def test_a_heartbeat_that_lists_the_attempt_renews_its_lease(time: Ticking) -> None:
     time.hold()
     for _ in range(5):
