@@ -5,7 +5,8 @@ import shutil
 import signal
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -239,6 +240,16 @@ class StoreContract:
         assert shop.open().owner("A") == marker(attempt=2)
         assert shop.staged() == []
 
+    def test_what_an_attempt_still_uploads_while_a_later_one_fences_it_goes_with_it(
+        self, shop: Shop, job: Path
+    ) -> None:
+        make_product(job, "A")
+        with shop.open().begin(marker(attempt=1)) as old, ExitStack() as later, pytest.raises(Fenced):
+            old.stage(
+                JobTree(job), ("A",), "A", Late(lambda: later.enter_context(shop.open().begin(marker(attempt=2))))
+            )
+        assert shop.staged() == []
+
     def test_a_lower_attempt_can_not_begin_beside_a_higher(self, shop: Shop) -> None:
         with shop.open().begin(marker(attempt=2)), pytest.raises(Fenced):
             shop.open().begin(marker(attempt=1))
@@ -361,3 +372,24 @@ def _overtaken(shop: Shop, job: Path, number: int) -> bool:
         pass
     assert left[0] > 0 or committed == ("A" in shop.visible())
     return left[0] <= 0
+
+
+class Late(Mapping[str, bytes]):
+    """Files beside a product's; before they are handed over, something happens, once."""
+
+    def __init__(self, happens: Callable[[], object]) -> None:
+        self._happens: Callable[[], object] | None = happens
+
+    def __getitem__(self, name: str) -> bytes:
+        if name != "late.txt":
+            raise KeyError(name)
+        if self._happens is not None:
+            happens, self._happens = self._happens, None
+            happens()
+        return b"late"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["late.txt"])
+
+    def __len__(self) -> int:
+        return 1

@@ -102,7 +102,9 @@ class S3Publication(Publication):
         with suppress(DatasetError, Changed):
             record = self._record
             if record.state is State.STAGING:
-                self._save(record.model_copy(update={"state": State.CLEARED}))
+                # who fenced it removed what there was then: an upload that was under way came after that
+                with suppress(Fenced):
+                    self._save(record.model_copy(update={"state": State.CLEARED}))
                 self.shelf.bucket.remove(self.shelf.records.data(record))
             if self._record.state in (State.CLEARED, State.ENDED):
                 self.shelf.tidy(self._record, self._etag)
