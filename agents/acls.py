@@ -79,13 +79,17 @@ def compare(settings: Settings, wanted: Sequence[Grant]) -> Difference:
     known = {_fields(one.binding()): one for one in wanted}
     others = [one for key, one in sorted(there.items(), key=lambda pair: str(pair[0])) if key not in known]
     named, topology = {one.right.name for one in wanted}, settings.topology
-    own = [one for one in others if one.restype in _OURS and (one.name in named or topology.owns(one.name))]
+
+    def is_own(one: Any) -> bool:
+        return one.restype in _OURS and (one.name in named or topology.owns(one.name))
+
+    own = [one for one in others if is_own(one)]
     return Difference(
         [one for key, one in known.items() if key not in there],
         [one for key, one in known.items() if key in there],
         [one for one in own if one.permission_type is AclPermissionType.ALLOW],
         [one for one in own if one.permission_type is not AclPermissionType.ALLOW],
-        [one for one in others if one not in own],
+        [one for one in others if not is_own(one)],
     )
 
 

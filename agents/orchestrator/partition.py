@@ -1,7 +1,7 @@
 """One inbox partition while this process owns it: its clock, its policy, and the batches it applies."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -120,8 +120,9 @@ class Partition:
             self._take(batch, record)
         here("ledger.decided")
         self._check()
-        if batch.deleted:
-            batch.before.append(self._tables.deletions_row(self.number, batch.deleted, records[-1].offset))
+        deleted = batch.deleted
+        if deleted:
+            batch.before.append(self._tables.deletions_row(self.number, deleted, records[-1].offset))
         for row in batch.before:
             row.write()
         here("ledger.documents-stored")
@@ -136,7 +137,7 @@ class Partition:
         here("ledger.families-stored")
         await self._outputs.back(rows)
         here("ledger.families-delivered")
-        await self._forget(batch, [family for family in families if family.is_empty])
+        await self._forget(batch, deleted, [family for family in families if family.is_empty])
         self.applied.set()
 
     def _follow(self, offset: int) -> None:
@@ -228,7 +229,7 @@ class Partition:
             if self._tables.document_offset(self.number, job_id) <= offset
         ]
 
-    async def _forget(self, batch: Batch, empty: list[Family]) -> None:
+    async def _forget(self, batch: Batch, deleted: Mapping[int, Sequence[str]], empty: list[Family]) -> None:
         """Delete what the batch forgets, now that the families are in the changelog, and what comes after those.
 
         What is read again after a crash in between must find the documents that it was decided with, so they go last.
@@ -237,14 +238,18 @@ class Partition:
         for row in gone:
             row.write()
         await self._outputs.back(gone)
-        documents = [
-            self._tables.document_row(self.number, job_id, None, offset)
-            for offset, job_ids in batch.deleted.items()
-            for job_id in job_ids
-        ]
+        documents = self._tombstones(deleted)
         for row in documents:
             row.write()
         await self._outputs.back([*documents, *self._finished(batch)])
+
+    def _tombstones(self, deleted: Mapping[int, Sequence[str]]) -> list[Row]:
+        """Return the rows that delete documents, by the inbox offset of their deletion."""
+        return [
+            self._tables.document_row(self.number, job_id, None, offset)
+            for offset, job_ids in deleted.items()
+            for job_id in job_ids
+        ]
 
     def _forgotten(self, empty: list[Family]) -> list[Row]:
         """Return the rows that delete families, in the order in which they are to be written.

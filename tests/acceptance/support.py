@@ -238,6 +238,13 @@ def site_at(home: Path, plan: Plan, sections: Mapping[str, Mapping[str, Any]] | 
     for name, values in known.items():
         section = getattr(settings, name)
         settings = settings.model_copy(update={name: section.model_validate({**section.model_dump(), **values})})
+    with running(settings, plan) as site:
+        yield site
+
+
+@contextmanager
+def running(settings: Settings, plan: Plan) -> Iterator[Site]:
+    """An installation with these settings, up inside and gone after."""
     with Cluster(settings, plan) as cluster:
         site = Site(cluster)
         try:

@@ -9,11 +9,11 @@ import pytest
 
 from agents.orchestrator.inbox_identity import inbox_bounds
 from ops.cli import exits
-from ops.cluster import Cluster, Plan
+from ops.cluster import Plan
 from ops.replaying.auditing import audit
 from pipeline.settings import TopicSettings
 from pipeline.statuses import Status
-from tests.acceptance.support import ENDED, NO_SEARCH, QUICK_LEASES, SOON, WHOLE, Site, lines, site_at, tallied
+from tests.acceptance.support import ENDED, NO_SEARCH, QUICK_LEASES, SOON, WHOLE, Site, lines, running, site_at, tallied
 from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(300)
@@ -37,12 +37,8 @@ def moved(site: Site, told: dict[str, str]) -> Iterator[Site]:
     """The same installation, started with the settings that the move printed."""
     values = {name.removeprefix("JOBSTREAM_TOPICS__").lower(): int(value) for name, value in told.items()}
     settings = site.settings.model_copy(update={"topics": TopicSettings(**values)})
-    with Cluster(settings, PLAN) as cluster:
-        after = Site(cluster)
-        try:
-            yield after
-        finally:
-            after.close()
+    with running(settings, PLAN) as after:
+        yield after
 
 
 def decided(site: Site) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -175,17 +175,12 @@ def _deleting_again_what_is_here(self: Partition, offset: int) -> list[str]:
     return [job_id for job_id in _left_by(self, offset) if self._tables.document_offset(self.number, job_id) >= -1]
 
 
-async def _deleting_from_the_changelog_first(self: Partition, batch: Batch, empty: list[Family]) -> None:
-    gone = [*batch.after, *self._forgotten(empty)]
-    for row in gone:
-        row.write()
-    await self._outputs.back(gone)
-    documents = [
-        self._tables.document_row(self.number, job_id, None, offset)
-        for offset, job_ids in batch.deleted.items()
-        for job_id in job_ids
-    ]
-    await self._outputs.back([*documents, *self._finished(batch)])
+async def _deleting_from_the_changelog_first(
+    self: Partition, batch: Batch, deleted: Mapping[int, Sequence[str]], empty: list[Family]
+) -> None:
+    await _forget(self, batch, {}, empty)
+    documents = self._tombstones(deleted)
+    await self._outputs.back(documents)
     for row in documents:
         row.write()
 
@@ -201,7 +196,8 @@ def _going_past_what_is_set_back(self: MergingTable, changelog: Any, changes: Se
     self.data.set_persisted_offset(changelog, max(change.offset for change in changes))
 
 
-_revoke, _take_over, _left_by = control._revoke, MergingTable.take_over, Partition._left_by
+_revoke, _take_over = control._revoke, MergingTable.take_over
+_left_by, _forget = Partition._left_by, Partition._forget
 
 
 MUTANTS = (

@@ -1,8 +1,6 @@
 """The same operations as hypothesis chooses them, which shrinks what fails to the few that it takes."""
 
-import gc
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -22,14 +20,6 @@ pytestmark = [
 _OPERATIONS = st.tuples(st.sampled_from(sorted(KINDS)), st.randoms(use_true_random=False)).map(
     lambda drawn: (drawn[0], KINDS[drawn[0]](drawn[1]))
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _without_collections() -> Iterator[None]:
-    """A world is short and makes much: looking for what can be freed takes a fifth of the time."""
-    gc.disable()
-    yield
-    gc.enable()
 
 
 class Machine(RuleBasedStateMachine):

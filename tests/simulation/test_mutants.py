@@ -1,8 +1,5 @@
 """The simulation catches what it is there for: each bug that `mutants` lists is found within some worlds."""
 
-import gc
-from collections.abc import Iterator
-
 import pytest
 
 from tests.simulation.mutants import MUTANTS, Mutant
@@ -19,13 +16,6 @@ pytestmark = [
 #: Worlds that a bug may get through: of one theme, from the one on that caught it when it was last looked for.
 _WORLDS = 12
 _LENGTH = 150
-
-
-@pytest.fixture(autouse=True)
-def _without_collections() -> Iterator[None]:
-    gc.disable()
-    yield
-    gc.enable()
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))

@@ -1,10 +1,8 @@
 """Some worlds of the simulation, the same each time, and that one seed is one run. `make simulate` runs many more."""
 
-import gc
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,14 +15,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::RuntimeWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _without_collections() -> Iterator[None]:
-    """A world is short and makes much: looking for what can be freed takes a fifth of the time."""
-    gc.disable()
-    yield
-    gc.enable()
 
 
 @pytest.mark.parametrize("seed", range(2 * len(THEMES)))
